@@ -1,0 +1,89 @@
+"""Values: what the aggregates are made of. Frozen, compared by content, written to rows as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Value(BaseModel):
+    """A frozen record that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Stage(StrEnum):
+    """A workspace a model passes through."""
+
+    DEV = "dev"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class Gate(StrEnum):
+    """Where people decide."""
+
+    REGISTRY = "registry"
+    PRODUCTION = "production"
+
+
+class Pair(Value):
+    """The unit of verification, deployment and rollback: a model version with an environment version."""
+
+    model: int
+    environment: str
+
+    def __str__(self) -> str:
+        return f"model {self.model} with environment {self.environment}"
+
+
+class OperationState(StrEnum):
+    """What a look at started work shows. UNKNOWN: the platform has never heard of it."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+class OperationStatus(Value):
+    """One look at a long-running operation or job; times are UTC and absent while unknown."""
+
+    reference: str
+    state: OperationState
+    error: str = ""
+    outputs: Mapping[str, str] = {}
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class RegisteredModel(Value):
+    """A model version in a workspace, with its tags as strings."""
+
+    name: str
+    version: int
+    tags: Mapping[str, str] = {}
+
+
+class Deployment(Value):
+    """What a workspace really serves for one circuit."""
+
+    circuit: str
+    stage: Stage
+    pair: Pair
+    tags: Mapping[str, str] = {}
+
+
+def split_circuit(circuit: str) -> tuple[str, str]:
+    """`P001_C001` as (`P001`, `C001`)."""
+    plant, _, name = circuit.partition("_")
+    return plant, name
+
+
+def model_name(circuit: str) -> str:
+    """The registered model's name for a circuit."""
+    return f"sensor_model_{circuit}"

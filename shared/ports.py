@@ -1,0 +1,129 @@
+"""Ports: the few places where an effect leaves the core. Each has an Azure and an embedded adapter of one file name.
+
+Every `start_*` is idempotent by `command_id`: called again with the same id it returns the reference of the work that
+was started before, also after a crash between the start and the answer. Nothing here waits for work to finish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from shared.domain.values import Deployment, OperationStatus, Pair, RegisteredModel, Stage
+
+
+class Clock(Protocol):
+    """Time, always as an aware UTC datetime."""
+
+    def now(self) -> datetime: ...
+
+
+class ModelPlatform(Protocol):
+    """The dev, test and production workspaces and the shared registry."""
+
+    def describe_model(self, circuit: str, version: int) -> RegisteredModel | None:
+        """The circuit's model version in the dev workspace, or None while it is not there."""
+        ...
+
+    def start_promotion(self, command_id: str, circuit: str, version: int) -> str:
+        """Start copying the model version from dev to the registry; a copy that is already there is a success."""
+        ...
+
+    def start_deployment(
+        self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None
+    ) -> str:
+        """Start creating or updating the circuit's batch deployment from the registry's model, recording `previous`."""
+        ...
+
+    def start_scoring(self, command_id: str, stage: Stage, circuit: str, request_uri: str) -> str:
+        """Start the circuit's batch deployment on one request file; the reference is the job's name."""
+        ...
+
+    def look(self, reference: str) -> OperationStatus:
+        """The state of started work now; UNKNOWN when there is no such work."""
+        ...
+
+    def cancel(self, reference: str) -> None:
+        """Ask that started work stops; work that has ended is left as it is."""
+        ...
+
+    def deployed(self, stage: Stage, circuit: str) -> Deployment | None:
+        """What the workspace really serves for the circuit, or None."""
+        ...
+
+
+class EtlRunner(Protocol):
+    """Where the ETL runs: a Synapse Spark pool, or a process on this machine."""
+
+    def start(self, command_id: str, run_id: str) -> str: ...
+
+    def look(self, reference: str) -> OperationStatus:
+        """Outputs, once succeeded: `report` (the run report's URI), `table_id`, `version` (empty: nothing changed)."""
+        ...
+
+    def cancel(self, reference: str) -> None: ...
+
+
+class TrainingRunner(Protocol):
+    """Where training runs: AzureML jobs, or processes on this machine."""
+
+    def start(self, command_id: str, circuit: str, commit: str, author: str, pull_request: str) -> str: ...
+
+    def look(self, reference: str) -> OperationStatus:
+        """Outputs, once succeeded: `model_version`."""
+        ...
+
+    def cancel(self, reference: str) -> None: ...
+
+
+class ApprovalChannel(Protocol):
+    """Where people are asked. What they answer comes back as a signal, never as a return value."""
+
+    def request(self, approval_id: str, instructions: Mapping[str, Any]) -> None: ...
+
+    def withdraw(self, approval_id: str, reason: str) -> None: ...
+
+
+class WorkQueue(Protocol):
+    """Commands on their way to a worker; at least once, in no order."""
+
+    def send(self, message: str, delay_seconds: float = 0) -> None: ...
+
+
+class Documents(Protocol):
+    """JSON documents too large for a row: evidence, scoring requests, dead letters' bodies."""
+
+    def write(self, path: str, document: Mapping[str, Any]) -> str:
+        """Write (or write again) a document and return the URI under which jobs and people find it."""
+        ...
+
+    def read(self, path: str) -> Mapping[str, Any] | None: ...
+
+
+class Lake(Protocol):
+    """The data lake as far as the application reads it: Delta log, run reports, predictions."""
+
+    def read_commit(self, version: int | None) -> Mapping[str, Any] | None:
+        """Table id, version, `data_changed`, run report of one Delta commit (None: the newest)."""
+        ...
+
+    def read_report(self, path: str) -> Mapping[str, Any]: ...
+
+    def attempt_uri(self, stage: Stage, circuit: str, day: str, command_id: str) -> str:
+        """Where one scoring attempt is to write its predictions."""
+        ...
+
+    def check_predictions(self, uri: str, expected: Mapping[str, Any]) -> Sequence[str]:
+        """Every problem of written predictions against what was asked for; none means usable."""
+        ...
+
+    def publish(self, attempt_uri: str, circuit: str, day: str) -> str:
+        """Make an attempt the day's published file, atomically; returns the published URI."""
+        ...
+
+
+class Topic(Protocol):
+    """The application's own Event Grid topic."""
+
+    def publish(self, event_type: str, subject: str, payload: Mapping[str, Any]) -> None: ...
