@@ -1,0 +1,527 @@
+"""What the fleet is and how each circuit is to be trained, released and watched: `config/` as frozen, checked values.
+
+Three layers, the later one wins: `defaults` of `policy.yml`, `defaults` of a plant in `plants_circuits.yml`, the
+circuit's own file. `load_fleet` reports every problem of every file at once, each with its file, line and key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+# Ids become paths, table keys and AzureML names. `batch-endpoint-plant-{plant}-{3}` and `deployment-circuit-{circuit}`
+# may have 32 characters, which leaves 7 for a plant and 13 for a circuit.
+PlantId = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$")]
+CircuitId = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,12}$")]
+SensorId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+ColumnName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+SemanticVersion = Annotated[str, Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
+Rate = Annotated[float, Field(ge=0, le=1)]
+
+KEY_COLUMNS = ("timestamp", "date", "sensor_id")
+
+
+class Frozen(BaseModel):
+    """A value that cannot change after it was checked, and takes no key it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hyperparameters(Frozen):
+    """The default model's settings: a linear and a boosted-trees forecaster, averaged."""
+
+    ridge_alpha: float = Field(default=10.0, gt=0)
+    learning_rate: float = Field(default=0.1, gt=0)
+    max_iter: int = Field(default=60, ge=1, le=2000)
+    max_leaf_nodes: int = Field(default=15, ge=2, le=1024)
+    min_samples_leaf: int = Field(default=20, ge=1)
+    l2_regularization: float = Field(default=1.0, ge=0)
+    holdout_days: int = Field(default=28, ge=2, le=365)
+
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that are equal exactly when all settings are."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+class DataFilters(Frozen):
+    """Which rows and columns of the Delta table belong to a circuit."""
+
+    sensor_id: SensorId
+    custom_sensor_id: bool = False
+    feature_columns: tuple[ColumnName, ...] = ()
+
+
+class Training(Frozen):
+    """Readings up to the end of `cutoff_date` (a UTC day) train the model; `forecast_horizon` is in hours."""
+
+    cutoff_date: date
+    environment_version: SemanticVersion
+    target_column: ColumnName
+    forecast_horizon: int = Field(default=24, ge=1, le=168)
+    hyperparameters: Hyperparameters = Hyperparameters()
+    data_filters: DataFilters
+
+
+class Deployment(Frozen):
+    """How a circuit's models reach production and how its scoring jobs run."""
+
+    compute: str = Field(default="batch-cluster", pattern=r"^[A-Za-z][A-Za-z0-9-]{1,31}$")
+    instance_count: int = Field(default=1, ge=1, le=100)
+    scoring_timeout_minutes: int = Field(default=30, ge=1, le=1440)
+    max_retries: int = Field(default=3, ge=0, le=10)
+    supersede_policy: Literal["latest_wins", "queue"] = "latest_wins"
+    release_automatically: bool = True
+    rescore_late_data: bool = False
+
+
+class Threshold(Frozen):
+    """Two limits of a metric that is better when lower."""
+
+    warn: float = Field(gt=0)
+    critical: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.warn >= self.critical:
+            raise ValueError(f"warn ({self.warn}) must be below critical ({self.critical})")
+        return self
+
+
+class DriftLevels(Frozen):
+    """Lower bounds of the three grades of drift."""
+
+    low: float = Field(default=0.05, gt=0)
+    medium: float = Field(default=0.15, gt=0)
+    high: float = Field(default=0.25, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.medium < self.high:
+            raise ValueError(f"low < medium < high is required (got {self.low}, {self.medium}, {self.high})")
+        return self
+
+
+class Monitoring(Frozen):
+    """When a circuit is reported. Errors are in standard deviations of the target in the training window."""
+
+    null_rate: Rate = 0.05
+    out_of_range_rate: Rate = 0.05
+    mae: Threshold = Threshold(warn=0.15, critical=0.25)
+    rmse: Threshold = Threshold(warn=0.20, critical=0.35)
+    mape: Threshold = Threshold(warn=0.10, critical=0.20)
+    drift: DriftLevels = DriftLevels()
+    plausible_range_sd: float = Field(default=3.0, ge=0)
+
+
+class CircuitConfig(Frozen):
+    """One circuit: one sensor, one forecast model."""
+
+    plant_id: PlantId
+    circuit_id: CircuitId
+    name: str = ""
+    training: Training
+    deployment: Deployment = Deployment()
+    monitoring: Monitoring = Monitoring()
+
+    @property
+    def key(self) -> str:
+        return f"{self.plant_id}_{self.circuit_id}"
+
+    @property
+    def sensor_id(self) -> str:
+        return self.training.data_filters.sensor_id
+
+    @property
+    def target_column(self) -> str:
+        return self.training.target_column
+
+    @property
+    def feature_columns(self) -> tuple[str, ...]:
+        return self.training.data_filters.feature_columns
+
+    @property
+    def model_name(self) -> str:
+        return f"sensor_model_{self.key}"
+
+    @property
+    def experiment_name(self) -> str:
+        return f"plant_{self.plant_id}_circuit_{self.circuit_id}"
+
+    @property
+    def data_asset_name(self) -> str:
+        return f"sensor_training_data_{self.key}"
+
+    @property
+    def deployment_name(self) -> str:
+        return f"deployment-circuit-{self.circuit_id}"
+
+    def endpoint_name(self, workspace_suffix: str) -> str:
+        """The plant's batch endpoint in a workspace; `workspace_suffix` has three characters, e.g. `prd`."""
+        return f"batch-endpoint-plant-{self.plant_id}-{workspace_suffix}"
+
+
+class FeatureColumn(Frozen):
+    """A measured column of the Delta table and the values a working sensor can give."""
+
+    unit: str
+    minimum: float
+    maximum: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.minimum >= self.maximum:
+            raise ValueError(f"minimum ({self.minimum}) must be below maximum ({self.maximum})")
+        return self
+
+
+class ApprovalGates(Frozen):
+    """Per gate the alternatives; each alternative is a list of groups, all of which must approve."""
+
+    registry: tuple[tuple[str, ...], ...] = (("ML-Engineers",),)
+    production: tuple[tuple[str, ...], ...] = (("ML-Engineers",), ("Engineering-Managers",))
+    environment_production: tuple[tuple[str, ...], ...] = (("ML-Engineers", "Engineering-Managers"),)
+
+    @model_validator(mode="after")
+    def _nobody_is_not_an_approver(self) -> Self:
+        for gate, alternatives in self:
+            if not alternatives or not all(alternatives):
+                raise ValueError(f"gate {gate} must name at least one group in every alternative")
+        return self
+
+
+class Observation(Frozen):
+    """A release is observed until this many scorings were verified, or for `hours` if given."""
+
+    verified_scorings: int = Field(default=1, ge=1)
+    hours: int | None = Field(default=None, ge=1)
+
+
+class Policy(Frozen):
+    """What holds for the whole fleet."""
+
+    features: dict[ColumnName, FeatureColumn] = Field(min_length=1)
+    scoring_origin_hour: int = Field(default=0, ge=0, le=23)
+    approval_groups: ApprovalGates = ApprovalGates()
+    approval_timeout_hours: int = Field(default=24, ge=1)
+    observation: Observation = Observation()
+    max_parallel_training: int = Field(default=5, ge=1)
+    max_parallel_invocations: int = Field(default=20, ge=1)
+    defaults: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _features_are_not_keys(self) -> Self:
+        if taken := [name for name in self.features if name in KEY_COLUMNS]:
+            raise ValueError(f"feature columns may not be named {', '.join(taken)}: every table has them already")
+        return self
+
+
+class ListedCircuit(Frozen):
+    """A circuit's entry in the master list."""
+
+    name: str
+
+
+class Plant(Frozen):
+    """One site: its entry in the master list."""
+
+    name: str
+    defaults: dict[str, Any] = {}
+    circuits: dict[CircuitId, ListedCircuit] = Field(min_length=1)
+
+
+class MasterList(Frozen):
+    """`plants_circuits.yml`."""
+
+    plants: dict[PlantId, Plant] = Field(min_length=1)
+
+
+class Fleet(Frozen):
+    """All plants and circuits and the policy they share. Circuits are ordered by key."""
+
+    policy: Policy
+    plants: dict[str, Plant]
+    circuits: dict[str, CircuitConfig]
+
+    def __iter__(self) -> Iterator[CircuitConfig]:  # type: ignore[override]
+        return iter(self.circuits.values())
+
+    def __len__(self) -> int:
+        return len(self.circuits)
+
+    def circuit(self, key: str) -> CircuitConfig:
+        """The circuit with key `{plant_id}_{circuit_id}`; KeyError names it and its nearest neighbours."""
+        if key not in self.circuits:
+            near = get_close_matches(key, self.circuits, n=3)
+            raise KeyError(f"no circuit {key!r} in the fleet" + (f"; near: {', '.join(near)}" if near else ""))
+        return self.circuits[key]
+
+    def by_sensor(self, sensor_id: str) -> CircuitConfig | None:
+        """The circuit that the sensor belongs to, or None if no circuit reads it."""
+        return next((circuit for circuit in self if circuit.sensor_id == sensor_id), None)
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
+
+Key = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class ConfigurationProblem:
+    """One thing that is wrong, where it is, and what would be right."""
+
+    file: str
+    line: int
+    key: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.key + ': ' if self.key else ''}{self.problem}"
+
+
+class ConfigurationError(ValueError):
+    """The configuration folder cannot be used; `problems` holds everything that is wrong with it."""
+
+    def __init__(self, problems: list[ConfigurationProblem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda p: (p.file, p.line, p.key)))
+        count = f"{len(problems)} problem{'s' * (len(problems) != 1)} in the configuration"
+        super().__init__("\n".join([f"{count}:", *map(str, self.problems)]))
+
+
+@dataclass
+class _Document:
+    """The content of a YAML file, with the file and line of every key in it."""
+
+    content: dict[str, Any]
+    places: dict[Key, tuple[str, int]]
+
+    def place(self, key: Key) -> tuple[str, int]:
+        while key not in self.places:
+            key = key[:-1]
+        return self.places[key]
+
+    def below(self, key: Key) -> _Document:
+        """The mapping under `key`, or an empty one; its places keep pointing into the file."""
+        content: Any = self.content
+        for step in key:
+            content = content.get(step, {}) if isinstance(content, dict) else {}
+        places = {place[len(key) :]: where for place, where in self.places.items() if place[: len(key)] == key}
+        return _Document(content if isinstance(content, dict) else {}, places or {(): self.place(key)})
+
+    def over(self, base: _Document) -> _Document:
+        """This document with what it leaves out taken from `base`, key by key in nested mappings."""
+        return _Document(_merged(base.content, self.content), base.places | self.places)
+
+
+def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in top.items():
+        below = result.get(key)
+        result[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+@dataclass
+class _Loader:
+    """Reads one configuration folder and collects what is wrong with it."""
+
+    folder: Path
+    problems: list[ConfigurationProblem] = field(default_factory=list)
+
+    def report(self, place: tuple[str, int], key: Key | str, problem: str) -> None:
+        dotted = key if isinstance(key, str) else ".".join(map(str, key))
+        self.problems.append(ConfigurationProblem(*place, dotted, problem))
+
+    def _name(self, path: Path) -> str:
+        return f"{self.folder.name}/{path.relative_to(self.folder).as_posix()}"
+
+    def read(self, path: Path) -> _Document | None:
+        name = self._name(path)
+        if not path.is_file():
+            self.report((name, 1), "", "the file does not exist; create it, or take the circuit out of the master list")
+            return None
+        try:
+            # Some YAML errors only show when scalars are constructed (an impossible date, for example).
+            loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+            node = loader.get_single_node()
+            places: dict[Key, tuple[str, int]] = {(): (name, 1)}
+            content = self._construct(loader, node, (), name, places) if node else {}
+        except (yaml.YAMLError, ValueError) as error:
+            mark = getattr(error, "problem_mark", None)
+            reason = getattr(error, "problem", None) or str(error)
+            self.report((name, mark.line + 1 if mark else 1), "", f"not valid YAML: {reason}")
+            return None
+        if not isinstance(content, dict):
+            self.report((name, 1), "", "a mapping of keys to values is expected")
+            return None
+        return _Document(content, places)
+
+    def _construct(
+        self, loader: yaml.SafeLoader, node: Node, key: Key, file: str, places: dict[Key, tuple[str, int]]
+    ) -> Any:
+        if isinstance(node, MappingNode):
+            mapping: dict[str, Any] = {}
+            for key_node, value_node in node.value:
+                name, line = str(key_node.value), key_node.start_mark.line + 1
+                if name in mapping:
+                    first = places[(*key, name)][1]
+                    self.report((file, line), (*key, name), f"the key was already given on line {first}")
+                places[(*key, name)] = (file, line)
+                mapping[name] = self._construct(loader, value_node, (*key, name), file, places)
+            return mapping
+        if isinstance(node, SequenceNode):
+            for index, item in enumerate(node.value):
+                places[(*key, index)] = (file, item.start_mark.line + 1)
+            return [self._construct(loader, item, (*key, i), file, places) for i, item in enumerate(node.value)]
+        assert isinstance(node, ScalarNode)
+        try:
+            return loader.construct_object(node)
+        except ValueError as error:
+            self.report((file, node.start_mark.line + 1), key, f"{node.value!r} is not possible: {error}")
+            return None
+
+    def parse(self, model: type[Model], document: _Document) -> Model | None:
+        try:
+            return model.model_validate(document.content)
+        except ValidationError as error:
+            for detail in error.errors():
+                key = tuple(step for step in detail["loc"] if step != "[key]")
+                self.report(document.place(key), key, _explain(model, key, dict(detail)))
+            return None
+
+    def load(self) -> Fleet:
+        policy_document = self.read(self.folder / "policy.yml")
+        policy = self.parse(Policy, policy_document) if policy_document else None
+        defaults = policy_document.below(("defaults",)) if policy_document else _Document({}, {})
+        master_document = self.read(self.folder / "plants_circuits.yml")
+        master = self.parse(MasterList, master_document) if master_document else None
+        circuits: dict[str, CircuitConfig] = {}
+        if master_document:
+            listed = set()
+            for plant_id, circuit_id in self._listed_ids(master_document):
+                path = self.folder / "plants" / plant_id / f"{circuit_id}.yml"
+                listed.add(path)
+                if own := self.read(path):
+                    plant = master_document.below(("plants", plant_id, "defaults"))
+                    entry = master_document.below(("plants", plant_id, "circuits", circuit_id))
+                    document = own.over(plant.over(defaults)) if plant.content else own.over(defaults)
+                    document.content.setdefault("name", entry.content.get("name"))
+                    document.places[()] = own.places[()]
+                    if circuit := self._circuit(document, plant_id, circuit_id, policy, list(circuits.values())):
+                        circuits[circuit.key] = circuit
+            for path in sorted(set((self.folder / "plants").glob("**/*.yml")) - listed):
+                self.report((self._name(path), 1), "", "not in plants_circuits.yml; add it there, or remove the file")
+        if self.problems or policy is None or master is None:
+            raise ConfigurationError(self.problems)
+        return Fleet(policy=policy, plants=master.plants, circuits=dict(sorted(circuits.items())))
+
+    def _listed_ids(self, master: _Document) -> Iterator[tuple[str, str]]:
+        """Pairs of ids that are safe to make a path of; two that differ only in case are reported."""
+        plants = master.below(("plants",)).content
+        self._report_case_twins(master, ("plants",), plants)
+        for plant_id in plants:
+            where = ("plants", plant_id, "circuits")
+            circuits = master.below(where).content
+            self._report_case_twins(master, where, circuits)
+            for circuit_id in circuits:
+                if plant_id.isalnum() and circuit_id.isalnum():
+                    yield plant_id, circuit_id
+
+    def _report_case_twins(self, document: _Document, where: Key, ids: Mapping[str, Any]) -> None:
+        seen: dict[str, str] = {}
+        for name in ids:
+            if (first := seen.setdefault(name.casefold(), name)) != name:
+                key = (*where, name)
+                self.report(document.place(key), key, f"differs from {first} only in case: Azure would mix them up")
+
+    def _circuit(
+        self,
+        document: _Document,
+        plant_id: str,
+        circuit_id: str,
+        policy: Policy | None,
+        others: list[CircuitConfig],
+    ) -> CircuitConfig | None:
+        circuit = self.parse(CircuitConfig, document)
+        for key, listed in (("plant_id", plant_id), ("circuit_id", circuit_id)):
+            given = document.content.get(key)
+            if given is not None and given != listed:
+                self.report(document.place((key,)), key, f"is {given!r}, but its folder and file say {listed!r}")
+        if circuit:
+            if policy:
+                self._check_columns(document, circuit, policy)
+            self._check_sensor(document, circuit, others)
+        return circuit
+
+    def _check_columns(self, document: _Document, circuit: CircuitConfig, policy: Policy) -> None:
+        target_key: Key = ("training", "target_column")
+        columns_key: Key = ("training", "data_filters", "feature_columns")
+        used = [(target_key, circuit.target_column)]
+        used += [((*columns_key, index), name) for index, name in enumerate(circuit.feature_columns)]
+        seen: set[str] = set()
+        for key, name in used:
+            if name not in policy.features:
+                allowed = ", ".join(policy.features)
+                self.report(document.place(key), key, f"{name!r} is not a feature of policy.yml; allowed: {allowed}")
+            elif name in seen:
+                is_target = name == circuit.target_column
+                reason = "is the target, whose past is used anyway" if is_target else "is listed twice"
+                self.report(document.place(key), key, f"{name!r} {reason}; take it out")
+            seen.add(name)
+
+    def _check_sensor(self, document: _Document, circuit: CircuitConfig, others: list[CircuitConfig]) -> None:
+        key: Key = ("training", "data_filters", "sensor_id")
+        expected = f"SENSOR_{circuit.key}"
+        if circuit.sensor_id != expected and not circuit.training.data_filters.custom_sensor_id:
+            hint = "or set custom_sensor_id: true if the sensor is really called that"
+            self.report(document.place(key), key, f"is {circuit.sensor_id!r}; use {expected!r}, {hint}")
+        for other in others:
+            if other.sensor_id == circuit.sensor_id and other.key != circuit.key:
+                self.report(document.place(key), key, f"{circuit.sensor_id!r} already belongs to {other.key}")
+
+
+def _explain(model: type[BaseModel], key: Key, detail: dict[str, Any]) -> str:
+    """Pydantic's finding in words that say what is allowed."""
+    given = detail.get("input")
+    match detail["type"]:
+        case "missing":
+            return "a required key is missing"
+        case "extra_forbidden":
+            allowed = list(_fields_at(model, key[:-1]))
+            near = get_close_matches(str(key[-1]), allowed, n=1)
+            return "unknown key" + (f"; did you mean {near[0]}?" if near else "") + f" Allowed: {', '.join(allowed)}"
+        case "value_error":
+            return str(detail["ctx"]["error"])
+        case _:
+            shown = "" if isinstance(given, dict | list) else f" (got {given!r})"
+            return f"{detail['msg'][0].lower()}{detail['msg'][1:]}{shown}"
+
+
+def _fields_at(model: type[BaseModel], key: Key) -> Iterator[str]:
+    annotation: Any = model
+    for step in key:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            annotation = annotation.model_fields[str(step)].annotation
+        elif arguments := get_args(annotation):
+            annotation = arguments[-1]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from annotation.model_fields
+
+
+def load_fleet(folder: Path | str) -> Fleet:
+    """The fleet that a configuration folder describes.
+
+    Raises ConfigurationError with every problem of every file: file, line, key, what is wrong, what is allowed.
+    """
+    return _Loader(Path(folder)).load()
