@@ -1,0 +1,68 @@
+"""What one commit of a Delta table says about itself, read from its log file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from etl.storage import join, read_bytes, storage_options
+
+
+class CommitNotFound(LookupError):
+    """There is no such commit in the log: not yet, not in this table, or cleaned up already."""
+
+
+class CommitUnreadable(ValueError):
+    """The commit's log file is not what the Delta protocol says; names the file."""
+
+
+@dataclass(frozen=True)
+class CommitSummary:
+    """One commit. data_changed is False for compaction, schema changes and the creation of an empty table.
+
+    run_id and report_path (relative to the table's parent folder) are None for commits that are not an ETL run's.
+    """
+
+    table_id: str
+    version: int
+    data_changed: bool
+    operation: str
+    run_id: str | None
+    report_path: str | None
+    timestamp: datetime
+
+
+def read_commit(table_uri: str, version: int) -> CommitSummary:
+    """Summary of a commit. Raises CommitNotFound or CommitUnreadable, both naming the log file."""
+    log_uri = join(table_uri, "_delta_log", f"{version:020d}.json")
+    try:
+        content = read_bytes(log_uri)
+    except FileNotFoundError:
+        raise CommitNotFound(f"{log_uri} does not exist: no version {version}, or its log was cleaned up") from None
+    try:
+        actions = [json.loads(line) for line in content.splitlines() if line.strip()]
+    except ValueError as error:
+        raise CommitUnreadable(f"{log_uri} is not a Delta commit ({error}); restore it or rebuild the table") from error
+    info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+    files = [action[kind] for action in actions for kind in ("add", "remove") if kind in action]
+    return CommitSummary(
+        table_id=_table_id(table_uri, actions),
+        version=version,
+        data_changed=any(file.get("dataChange", True) for file in files),
+        operation=str(info.get("operation", "unknown")),
+        run_id=info.get("run_id"),
+        report_path=info.get("report"),
+        timestamp=datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC),
+    )
+
+
+def _table_id(table_uri: str, actions: list[dict[str, Any]]) -> str:
+    for action in actions:
+        if "metaData" in action:
+            return str(action["metaData"]["id"])
+    from deltalake import DeltaTable  # only the Function App's ETL handler needs it
+
+    table = DeltaTable(table_uri, storage_options=storage_options(table_uri), without_files=True)
+    return str(table.metadata().id)

@@ -1,0 +1,172 @@
+"""Upsert of sensor readings into the one Delta table, keyed by sensor_id + timestamp and partitioned by UTC date.
+
+The rule for several readings of one sensor and moment, in one batch or over many runs: per column the value that
+arrived last counts, and a missing value never replaces a measured one.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.schema import Field, PrimitiveType
+
+from etl.storage import storage_options
+
+log = logging.getLogger(__name__)
+
+KEY = ["sensor_id", "timestamp"]
+COMMIT_ATTEMPTS = 6
+
+
+class MergeConflict(RuntimeError):
+    """Other writers kept committing to the table; nothing was changed, and running again helps."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a batch changes in the table, and the version that holds it; None if there was nothing to change.
+
+    rows: the new state of every changed row (timestamp, date, sensor_id, features, and `is_new`).
+    sensors: per changed sensor first and rows (of this change) and last (its newest timestamp in the table afterwards).
+    closed_days: sensor_id, date, late (new rows) and changed (rewritten rows) of days before the sensor's newest day.
+    """
+
+    table_id: str
+    version: int | None
+    rows: pl.DataFrame
+    sensors: pl.DataFrame
+    closed_days: pl.DataFrame
+
+    @property
+    def inserted(self) -> int:
+        return int(self.rows["is_new"].sum())
+
+    @property
+    def updated(self) -> int:
+        return self.rows.height - self.inserted
+
+
+def resolve_duplicates(readings: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
+    """One row per sensor_id and timestamp by the module's rule; rows are taken in order of arrival."""
+    repeated = readings.select(pl.struct(KEY).is_duplicated()).to_series()
+    if not repeated.any():
+        return readings
+    last_values = [pl.col(name).drop_nulls().last() for name in features]
+    resolved = readings.filter(repeated).group_by(KEY).agg(last_values)
+    return pl.concat([readings.filter(~repeated), resolved.select(readings.columns)])
+
+
+def merge(
+    table_uri: str,
+    readings: pl.DataFrame,
+    features: Sequence[str],
+    metadata: Callable[[Change], Mapping[str, str]],
+) -> Change | None:
+    """Bring readings (timestamp UTC, sensor_id, features; in order of arrival) into the table in at most one commit.
+
+    Creates the table, and columns it lacks. `metadata` is called with what is about to be committed, before it is; what
+    it returns is kept in the commit. Without a commit it returns a change whose version is None if the table holds all
+    of it already, and None if there are no readings. Raises MergeConflict when other writers win every attempt.
+    """
+    if readings.is_empty():
+        return None
+    rows = resolve_duplicates(readings, features).with_columns(pl.col("timestamp").dt.date().alias("date"))
+    for attempt in range(COMMIT_ATTEMPTS):
+        if attempt:
+            time.sleep(random.uniform(0.05, 0.2) * 2**attempt)
+        try:
+            table = open_table(table_uri, features)
+            change = _compare(table, rows, features)
+            if change.version is None:
+                return change
+            _commit(table, change, metadata(change))
+            return change
+        except CommitFailedError as conflict:
+            log.warning("commit to %s lost to another writer (attempt %d): %s", table_uri, attempt + 1, conflict)
+    raise MergeConflict(f"{table_uri}: {COMMIT_ATTEMPTS} commits lost to other writers; run again when they are done")
+
+
+def open_table(table_uri: str, features: Sequence[str]) -> DeltaTable:
+    """The table, created if there is none, with every feature column."""
+    options = storage_options(table_uri)
+    if not DeltaTable.is_deltatable(table_uri, options):
+        columns = [
+            ("timestamp", pa.timestamp("us", "UTC")),
+            ("date", pa.date32()),
+            ("sensor_id", pa.string()),
+            *((name, pa.float64()) for name in features),
+        ]
+        try:
+            return DeltaTable.create(table_uri, pa.schema(columns), partition_by=["date"], storage_options=options)
+        except DeltaError as error:
+            raise CommitFailedError(str(error)) from error  # another writer created it first: look again
+    table = DeltaTable(table_uri, storage_options=options)
+    present = {field.name for field in table.schema().fields}
+    if missing := [name for name in features if name not in present]:
+        table.alter.add_columns([Field(name, PrimitiveType("double")) for name in missing])
+    return table
+
+
+def _compare(table: DeltaTable, rows: pl.DataFrame, features: Sequence[str]) -> Change:
+    first, last = rows["date"].min(), rows["date"].max()
+    stored = pl.scan_delta(table).filter(pl.col("date") >= first)
+    before = stored.filter(pl.col("date") <= last).select(*KEY, *features).collect()
+    joined = rows.join(before.with_columns(known=True), on=KEY, how="left", suffix=" before")
+    merged = joined.with_columns(pl.coalesce(name, f"{name} before").alias(name) for name in features)
+    differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name} before")) for name in features)
+    changed = merged.filter(pl.col("known").is_null() | differs).select(
+        "timestamp", "date", "sensor_id", *features, pl.col("known").is_null().alias("is_new")
+    )
+    newest = stored.group_by("sensor_id").agg(pl.col("timestamp").max().alias("newest")).collect()
+    sensors = (
+        changed.group_by("sensor_id")
+        .agg(pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last"), pl.len().alias("rows"))
+        .join(newest, on="sensor_id", how="left")
+        .with_columns(pl.max_horizontal("last", "newest").alias("last"))
+        .sort("sensor_id")
+    )
+    closed_days = (
+        changed.join(newest, on="sensor_id")
+        .filter(pl.col("date") < pl.col("newest").dt.date())
+        .group_by("sensor_id", "date")
+        .agg(pl.col("is_new").sum().alias("late"), (~pl.col("is_new")).sum().alias("changed"))
+        .sort("sensor_id", "date")
+    )
+    return Change(
+        table_id=str(table.metadata().id),
+        version=None if changed.is_empty() else table.version() + 1,
+        rows=changed,
+        sensors=sensors.drop("newest"),
+        closed_days=closed_days,
+    )
+
+
+def _commit(table: DeltaTable, change: Change, metadata: Mapping[str, str]) -> None:
+    first, last = change.rows["date"].min(), change.rows["date"].max()
+    # The literal range lets delta-rs skip all other partitions; without retries inside, a commit that lost is compared
+    # anew instead of being moved on top of rows nobody looked at.
+    metrics = (
+        table.merge(
+            change.rows.drop("is_new"),
+            "t.sensor_id = s.sensor_id AND t.timestamp = s.timestamp AND t.date = s.date"
+            f" AND t.date >= DATE '{first}' AND t.date <= DATE '{last}'",
+            source_alias="s",
+            target_alias="t",
+            streamed_exec=False,
+            commit_properties=CommitProperties(custom_metadata=dict(metadata), max_commit_retries=0),
+        )
+        .when_matched_update_all()
+        .when_not_matched_insert_all()
+        .execute()
+    )
+    done = (metrics["num_target_rows_inserted"], metrics["num_target_rows_updated"], table.version())
+    if done != (change.inserted, change.updated, change.version):
+        raise AssertionError(f"committed (inserted, updated, version) {done}, announced {change}")

@@ -1,0 +1,111 @@
+"""One ETL run: a folder of readings into the Delta table, and a report of what changed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from etl import quality
+from etl.delta_log import CommitNotFound, read_commit
+from etl.merge import Change, MergeConflict, merge
+from etl.report import ClosedDay, EtlReport, QualityReport, RejectedSource, SensorReport, report_path
+from etl.sources import Readings, SourceError, read_folder
+from shared.configuration import ConfigurationError, Fleet, Policy, load_fleet
+
+
+def run_etl(
+    source_folder: Path | str,
+    table_uri: str,
+    run_id: str,
+    policy: Policy,
+    fleet: Fleet,
+    until: datetime | None = None,
+) -> EtlReport:
+    """Merge the folder's readings up to `until` (aware of its time zone) in at most one Delta commit.
+
+    The report is written beside the table before the commit that names it, so that whoever sees the commit finds the
+    report; a run that is started again under the same id after its commit returns that report. Raises SourceError when
+    nothing can be read and MergeConflict when other writers win every attempt; the table is unchanged then.
+    """
+    if (earlier := EtlReport.read(table_uri, run_id)) and _was_committed(table_uri, earlier):
+        return earlier
+    features = list(policy.features)
+    source = read_folder(source_folder, features, until)
+
+    def announce(change: Change) -> dict[str, str]:
+        _report(run_id, source, policy, fleet, change).write(table_uri)
+        return {"run_id": run_id, "report": report_path(table_uri, run_id)}
+
+    change = merge(table_uri, source.rows, features, announce)
+    report = _report(run_id, source, policy, fleet, change)
+    if report.version is None:
+        report.write(table_uri)
+    return report
+
+
+def _was_committed(table_uri: str, report: EtlReport) -> bool:
+    if report.version is None:
+        return False
+    try:
+        commit = read_commit(table_uri, report.version)
+    except CommitNotFound:
+        return False
+    return (commit.table_id, commit.run_id) == (report.table_id, report.run_id)
+
+
+def _report(run_id: str, source: Readings, policy: Policy, fleet: Fleet, change: Change | None) -> EtlReport:
+    rejected = tuple(RejectedSource(file=file.file, reason=file.reason) for file in source.rejected)
+    if change is None or change.version is None:
+        table_id = change.table_id if change else None
+        return EtlReport(run_id=run_id, table_id=table_id, version=None, rejected_sources=rejected)
+    counts = quality.assess(change.rows, policy.features)
+    known = {circuit.sensor_id for circuit in fleet}
+    return EtlReport(
+        run_id=run_id,
+        table_id=change.table_id,
+        version=change.version,
+        rows_inserted=change.inserted,
+        rows_updated=change.updated,
+        first_date=change.rows["date"].min(),
+        last_date=change.rows["date"].max(),
+        sensors={
+            row["sensor_id"]: SensorReport(
+                first=row["first"],
+                last=row["last"],
+                rows=row["rows"],
+                quality=QualityReport(**asdict(counts[row["sensor_id"]])),
+            )
+            for row in change.sensors.iter_rows(named=True)
+        },
+        changed_closed_days=tuple(ClosedDay(**row) for row in change.closed_days.iter_rows(named=True)),
+        unknown_sensors=tuple(sorted(set(counts) - known)),
+        rejected_sources=rejected,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; prints the report as JSON. Exit code 1 names what went wrong on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m etl.run", description=__doc__)
+    parser.add_argument("source", help="folder of Parquet or CSV files")
+    parser.add_argument("table", help="URI of the Delta table, e.g. .local/lake/processed/sensor_data")
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument("--config", default="config", help="configuration folder")
+    parser.add_argument("--until", type=datetime.fromisoformat, help="ignore readings after this time (with time zone)")
+    options = parser.parse_args(arguments)
+    if options.until and options.until.tzinfo is None:
+        parser.error("--until needs a time zone, e.g. 2025-12-09T06:00:00Z")
+    try:
+        fleet = load_fleet(options.config)
+        report = run_etl(options.source, options.table, options.run_id, fleet.policy, fleet, options.until)
+    except (ConfigurationError, SourceError, MergeConflict, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(report.model_dump_json(indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Sensor readings from a folder of Parquet and CSV files, checked file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+TIMESTAMP = pl.Datetime("us", "UTC")
+SUFFIXES = (".parquet", ".csv")
+
+
+class SourceError(ValueError):
+    """A source file cannot be used: names the file, the cause and what to do."""
+
+
+@dataclass(frozen=True)
+class RejectedFile:
+    """A file that was left out of a run, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Readings in order of arrival: timestamp (UTC, µs), sensor_id, feature columns as Float64."""
+
+    rows: pl.DataFrame
+    rejected: tuple[RejectedFile, ...]
+
+
+def read_folder(folder: Path | str, features: Sequence[str], until: datetime | None = None) -> Readings:
+    """All readings below `folder` with a timestamp up to `until`, the files in the order of their names.
+
+    A file that cannot be used is rejected and the others go on. Raises SourceError if the folder does not exist or
+    every file in it was rejected.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise SourceError(f"{root} is not a folder; give the folder that the sensor readings land in")
+    frames: list[pl.DataFrame] = []
+    rejected: list[RejectedFile] = []
+    for path in _files(root):
+        name = path.relative_to(root).as_posix()
+        try:
+            frames.append(read_file(path, name, features, until))
+        except SourceError as error:
+            rejected.append(RejectedFile(name, str(error)))
+    if rejected and not frames:
+        reasons = "\n".join(f"  {file.reason}" for file in rejected)
+        raise SourceError(f"none of the {len(rejected)} files in {root} can be used:\n{reasons}")
+    return Readings(pl.concat(frames) if frames else empty(features), tuple(rejected))
+
+
+def empty(features: Sequence[str]) -> pl.DataFrame:
+    """No readings, with the columns and types of readings."""
+    return pl.DataFrame(schema={"timestamp": TIMESTAMP, "sensor_id": pl.String, **dict.fromkeys(features, pl.Float64)})
+
+
+def _files(root: Path) -> Iterator[Path]:
+    found = [path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return iter(sorted(found, key=lambda path: (path.name, path)))
+
+
+def read_file(path: Path, name: str, features: Sequence[str], until: datetime | None = None) -> pl.DataFrame:
+    """One file as checked readings. Raises SourceError."""
+    try:
+        frame = pl.scan_parquet(path) if path.suffix.lower() == ".parquet" else pl.scan_csv(path, try_parse_dates=False)
+        schema = frame.collect_schema()
+        _check_columns(schema, name, features)
+        frame = _with_utc_timestamps(frame, schema, name)
+        if until is not None:
+            frame = frame.filter(pl.col("timestamp") <= until.astimezone(UTC))
+        columns = [_number(column, schema, name) for column in features]
+        rows = frame.select("timestamp", pl.col("sensor_id").cast(pl.String), *columns).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(f"{name} cannot be read ({reason}); is it still being written? Export it again") from error
+    for column in ("timestamp", "sensor_id"):
+        if nulls := rows[column].null_count():
+            raise SourceError(f"{name}: {nulls} rows have no {column}; every reading needs one")
+    infinite = pl.col(pl.Float64).is_infinite() | pl.col(pl.Float64).is_nan()
+    return rows.with_columns(pl.when(infinite).then(None).otherwise(pl.col(pl.Float64)).name.keep())
+
+
+def _check_columns(schema: pl.Schema, name: str, features: Sequence[str]) -> None:
+    if missing := [column for column in ("timestamp", "sensor_id") if column not in schema]:
+        raise SourceError(f"{name} has no column {' and no column '.join(missing)}; it has {', '.join(schema)}")
+    if not any(feature in schema for feature in features):
+        raise SourceError(
+            f"{name} has none of the feature columns of policy.yml ({', '.join(features)}); it has {', '.join(schema)}"
+        )
+
+
+def _with_utc_timestamps(frame: pl.LazyFrame, schema: pl.Schema, name: str) -> pl.LazyFrame:
+    match schema["timestamp"]:
+        case pl.Datetime(time_zone=None):
+            raise SourceError(f"{name}: timestamps have no time zone; write them in UTC (or map the file: DATA, MAPPING)")
+        case pl.Datetime():
+            moment = pl.col("timestamp").dt.convert_time_zone("UTC")
+        case pl.String:
+            has_zone = pl.col("timestamp").str.contains(r"(Z|[+-]\d\d:?\d\d)$")
+            if not frame.select(has_zone.all()).collect().item():
+                raise SourceError(f"{name}: timestamps have no time zone; write them like 2025-12-09T06:00:00Z")
+            moment = pl.col("timestamp").str.to_datetime(time_zone="UTC", time_unit="us")
+        case other:
+            raise SourceError(f"{name}: timestamp has type {other}; a date and time with a time zone is expected")
+    return frame.with_columns(moment.cast(TIMESTAMP))
+
+
+def _number(column: str, schema: pl.Schema, name: str) -> pl.Expr:
+    if column not in schema:
+        return pl.lit(None, dtype=pl.Float64).alias(column)
+    if not (schema[column].is_numeric() or schema[column] == pl.Null):
+        raise SourceError(f"{name}: column {column} has type {schema[column]}; numbers are expected")
+    return pl.col(column).cast(pl.Float64)

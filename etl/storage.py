@@ -1,0 +1,83 @@
+"""Files by URI: a local path, `file://`, or `az://container/path`. The one place that knows credentials of storage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a local URI, or None if the URI is remote."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(url2pathname(unquote(parts.path)))
+    return None if len(parts.scheme) > 1 else Path(uri)
+
+
+def storage_options(uri: str) -> dict[str, str] | None:
+    """What delta-rs, polars and object stores need to open the URI; None for local ones.
+
+    Taken from the environment variables that begin with `AZURE_STORAGE_` (account, key, emulator flag, endpoint), or
+    the identity of the machine where there are none.
+    """
+    if local_path(uri) is not None:
+        return None
+    return {name.lower(): value for name, value in os.environ.items() if name.startswith("AZURE_STORAGE_")}
+
+
+def join(uri: str, *parts: str) -> str:
+    """The URI below `uri`; works for local paths too."""
+    return "/".join([uri.rstrip("/"), *parts])
+
+
+def _remote(uri: str) -> tuple[FileSystem, str]:
+    from deltalake.fs import DeltaStorageHandler
+    from pyarrow.fs import PyFileSystem
+
+    folder, _, name = uri.rpartition("/")
+    return PyFileSystem(DeltaStorageHandler(folder, storage_options(uri))), name
+
+
+def read_bytes(uri: str) -> bytes:
+    """The content of the file; raises FileNotFoundError that names the URI."""
+    path = local_path(uri)
+    if path is not None:
+        return path.read_bytes()
+    filesystem, name = _remote(uri)
+    if not filesystem.get_file_info(name).is_file:
+        raise FileNotFoundError(uri)
+    with filesystem.open_input_file(name) as file:
+        return bytes(file.read())
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file at the URI."""
+    path = local_path(uri)
+    if path is not None:
+        return path.is_file()
+    filesystem, name = _remote(uri)
+    return bool(filesystem.get_file_info(name).is_file)
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write the whole file or nothing: a reader sees the old content or the new, never a part."""
+    path = local_path(uri)
+    if path is None:
+        filesystem, name = _remote(uri)
+        with filesystem.open_output_stream(name) as file:  # an upload shows only once it is closed
+            file.write(content)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
