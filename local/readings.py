@@ -112,7 +112,7 @@ def _load(character: np.random.Generator, sensor_id: str, day: date, seed: int) 
     rhythm += season * np.cos(2 * np.pi * hours / (365.25 * 24))
     noise = _noise(0.97, seed, sensor_id, "load", day=day)
     previous = _noise(0.97, seed, sensor_id, "load", day=day - timedelta(days=BLOCK_DAYS))
-    return rhythm + 0.25 * np.concatenate([previous[-MEMORY_HOURS:], noise])
+    return rhythm + 0.1 * np.concatenate([previous[-MEMORY_HOURS:], noise])
 
 
 def _channel(
@@ -131,7 +131,7 @@ def _channel(
     response = np.convolve(load, kernel / kernel.sum(), mode="valid")[-BLOCK_DAYS * 24 :]
     own = _noise(0.9, seed, sensor_id, name, day=day)
     jitter = _generator(seed, sensor_id, name, "jitter", day).standard_normal(BLOCK_DAYS * 24)
-    signal = sign * coupling * response + 0.12 * own + 0.04 * jitter
+    signal = sign * coupling * response + 0.07 * own + 0.03 * jitter
     span = feature.maximum - feature.minimum
     return np.round(feature.minimum + span * (middle + swing * signal), 3)
 

@@ -1,0 +1,101 @@
+"""What a forecast may know at its origin. One row per origin; every value lies at or before it.
+
+Levels enter as differences from the last value, so that a sensor that settles at another level is forecast alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from ml.history import Array, History
+
+DAY, WEEK = 24, 168
+LAGS = (1, 2, 3, 6, 12, DAY - 1, DAY, 2 * DAY, WEEK)
+WINDOWS = (6, DAY, WEEK)
+LOOKBACK_HOURS = WEEK
+
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Which columns are read and how far is forecast; fixed in training, obeyed in scoring."""
+
+    target: str
+    covariates: tuple[str, ...]
+    horizon: int
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.target, *self.covariates)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns of `build`, in order."""
+        return [
+            "last",
+            *(f"lag_{lag}" for lag in LAGS),
+            *(f"mean_{window}" for window in WINDOWS),
+            *(f"std_{window}" for window in WINDOWS),
+            "hour",
+            "weekday",
+            *(f"{wave}_{period}" for period in ("day", "half_day", "week") for wave in ("sin", "cos")),
+            *(f"{name}_{what}" for name in self.covariates for what in ("last", "day_mean")),
+            *(f"day_before_{step}" for step in range(1, self.horizon + 1)),
+            *(f"week_before_{step}" for step in range(1, self.horizon + 1)),
+        ]
+
+    def build(self, history: History, origins: Positions) -> Array:
+        """Features at the given grid positions, each at least LOOKBACK_HOURS from the start: (origins, features)."""
+        target = history.values[self.target]
+        last = target[origins]
+        columns = [last]
+        columns += [target[origins - lag] - last for lag in LAGS]
+        statistics = [_window_mean_and_std(target, window) for window in WINDOWS]
+        columns += [mean[origins] - last for mean, _ in statistics]
+        columns += [std[origins] for _, std in statistics]
+        hour = (origins + history.start.hour) % DAY
+        weekday = ((origins + history.start.hour) // DAY + history.start.weekday()) % 7
+        columns += [hour, weekday]
+        for angle in (hour / DAY, 2 * hour / DAY, (weekday * DAY + hour) / WEEK):
+            columns += [np.sin(2 * np.pi * angle), np.cos(2 * np.pi * angle)]
+        for name in self.covariates:
+            values = history.values[name]
+            columns += [values[origins], _window_mean_and_std(values, DAY)[0][origins] - values[origins]]
+        before = [season_before(target, origins, self.horizon, season) - last[:, None] for season in (DAY, WEEK)]
+        return np.column_stack([*columns, *before]).astype(np.float64)
+
+
+def season_before(values: Array, origins: Positions, horizon: int, season: int) -> Array:
+    """For each step the newest known value of the same hour of the day or week: (origins, horizon)."""
+    steps = np.arange(1, horizon + 1)
+    return values[origins[:, None] + steps - season * -(-steps // season)]
+
+
+def future(values: Array, origins: Positions, horizon: int) -> Array:
+    """The values that the forecasts from these origins are about: (origins, horizon)."""
+    return values[origins[:, None] + np.arange(1, horizon + 1)]
+
+
+def _window_mean_and_std(values: Array, window: int) -> tuple[Array, Array]:
+    """Mean and standard deviation of the window that ends at each position; NaN where less than half is known."""
+    known = ~np.isnan(values)
+    centre = np.nanmean(values) if known.any() else 0.0
+    filled = np.where(known, values - centre, 0.0)
+    padding = np.zeros(window - 1)
+    count = _moving_sum(np.concatenate([padding, known.astype(float)]), window)
+    total = _moving_sum(np.concatenate([padding, filled]), window)
+    squares = _moving_sum(np.concatenate([padding, filled**2]), window)
+    enough = count >= window / 2
+    safe = np.maximum(count, 1)
+    mean = total / safe
+    std = np.sqrt(np.maximum(squares / safe - mean**2, 0.0))
+    return np.where(enough, mean + centre, np.nan), np.where(enough, std, np.nan)
+
+
+def _moving_sum(values: Array, window: int) -> Array:
+    return np.asarray(sliding_window_view(values, window).sum(axis=-1))
