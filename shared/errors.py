@@ -4,7 +4,8 @@ FleetError
 ├── Transient   trying again helps: throttling, a lost connection, an operation in progress
 ├── Permanent   trying again does not help until something else changes
 ├── Invalid     what came from outside is not acceptable; names the field and what is allowed
-└── Conflict    somebody else changed the rows since they were read; load and decide again
+├── Conflict    somebody else changed the rows since they were read; load and decide again
+└── AlreadyExists   a row that was to be new is there already
 """
 
 from __future__ import annotations
@@ -38,3 +39,11 @@ class Invalid(FleetError):
 
 class Conflict(FleetError):
     """The rows changed since they were read."""
+
+
+class AlreadyExists(FleetError):
+    """A row that was to be new is there already; `key` names it."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} exists already")
+        self.key = key

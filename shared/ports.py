@@ -7,8 +7,9 @@ was started before, also after a crash between the start and the answer. Nothing
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from shared.domain.values import Deployment, OperationStatus, Pair, RegisteredModel, Stage
 
@@ -17,6 +18,60 @@ class Clock(Protocol):
     """Time, always as an aware UTC datetime."""
 
     def now(self) -> datetime: ...
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the state: its key within its partition, its body as JSON-able values, and its version."""
+
+    key: str
+    body: Mapping[str, Any]
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class Write:
+    """One row's part of a transaction. `insert` fails on an existing key, `replace` and `delete` on a changed row."""
+
+    action: Literal["insert", "replace", "delete", "put"]
+    row: Row
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some rows and where to go on; a page may be empty and still have more behind it."""
+
+    rows: Sequence[Row]
+    continuation: str | None
+
+
+class StateStore(Protocol):
+    """Rows in partitions, sorted by key: Table Storage's promises and no more.
+
+    A partition is named by a root (its shard is the store's affair) or is one of the fixed ones of `records`.
+    """
+
+    shards: Sequence[str]
+
+    def shard_of(self, root: str) -> str: ...
+
+    def read_range(self, partition: str, first: str, last: str, limit: int | None = None) -> list[Row]:
+        """The rows with `first <= key < last`, in key order; at most `limit`."""
+        ...
+
+    def read_page(self, partition: str, first: str, last: str, size: int, continuation: str | None = None) -> Page:
+        """One page of `read_range`."""
+        ...
+
+    def read(self, partition: str, key: str) -> Row | None: ...
+
+    def commit(self, partition: str, writes: Sequence[Write]) -> None:
+        """All or nothing, at most 100 rows of one partition.
+
+        Raises `errors.AlreadyExists` naming the key of a refused insert, and `errors.Conflict` for a row that was
+        changed or removed since it was read.
+        """
+        ...
 
 
 class ModelPlatform(Protocol):
@@ -30,9 +85,7 @@ class ModelPlatform(Protocol):
         """Start copying the model version from dev to the registry; a copy that is already there is a success."""
         ...
 
-    def start_deployment(
-        self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None
-    ) -> str:
+    def start_deployment(self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None) -> str:
         """Start creating or updating the circuit's batch deployment from the registry's model, recording `previous`."""
         ...
 
@@ -103,6 +156,8 @@ class Documents(Protocol):
 
 class Lake(Protocol):
     """The data lake as far as the application reads it: Delta log, run reports, predictions."""
+
+    table_uri: str
 
     def read_commit(self, version: int | None) -> Mapping[str, Any] | None:
         """Table id, version, `data_changed`, run report of one Delta commit (None: the newest)."""

@@ -1,0 +1,89 @@
+"""The model platform port on the embedded service."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from shared.adapters.local.platform_client import PlatformClient
+from shared.domain.values import (
+    Deployment,
+    OperationStatus,
+    Pair,
+    RegisteredModel,
+    Stage,
+    model_name,
+    split_circuit,
+)
+
+_SUFFIXES = {Stage.DEV: "dev", Stage.TEST: "tst", Stage.PRODUCTION: "prd"}
+
+
+class LocalModelPlatform:
+    """Workspaces and registry of `python -m local.platform`.
+
+    References are `operation:{id}`; a scoring job's is its name alone, which is all that its events tell.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self._client = PlatformClient(url, key)
+
+    def describe_model(self, circuit: str, version: int) -> RegisteredModel | None:
+        name = model_name(circuit)
+        found = self._client.get(f"workspaces/{Stage.DEV}/models/{quote(name)}/versions/{version}")
+        return RegisteredModel(name=name, version=version, tags=found["properties"]["tags"]) if found else None
+
+    def start_promotion(self, command_id: str, circuit: str, version: int) -> str:
+        body = {"circuit": circuit, "model_version": version}
+        return f"operation:{self._client.start('POST', 'registry/import', command_id, body)}"
+
+    def start_deployment(self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None) -> str:
+        tags = {
+            "model_version": str(pair.model),
+            "environment_version": pair.environment,
+            "previous_model_version": str(previous.model) if previous else "",
+            "previous_environment_version": previous.environment if previous else "",
+            "command_id": command_id,
+        }
+        body = {
+            "circuit": circuit,
+            "model_version": pair.model,
+            "environment_version": pair.environment,
+            "tags": tags,
+        }
+        return f"operation:{self._client.start('PUT', _deployment_path(stage, circuit), command_id, body)}"
+
+    def start_scoring(self, command_id: str, stage: Stage, circuit: str, request_uri: str) -> str:
+        return self._client.start(
+            "POST",
+            f"{_endpoint_path(stage, circuit)}/jobs",
+            command_id,
+            {"circuit": circuit, "request_uri": request_uri},
+            {"azureml-model-deployment": _deployment_name(circuit)},
+        )
+
+    def look(self, reference: str) -> OperationStatus:
+        return self._client.look(reference)
+
+    def cancel(self, reference: str) -> None:
+        self._client.cancel(reference)
+
+    def deployed(self, stage: Stage, circuit: str) -> Deployment | None:
+        found = self._client.get(_deployment_path(stage, circuit))
+        if found is None:
+            return None
+        serves = found["properties"]
+        pair = Pair(model=serves["model_version"], environment=serves["environment_version"])
+        return Deployment(circuit=circuit, stage=stage, pair=pair, tags=found["tags"])
+
+
+def _endpoint_path(stage: Stage, circuit: str) -> str:
+    plant, _ = split_circuit(circuit)
+    return f"workspaces/{stage}/batchEndpoints/batch-endpoint-plant-{quote(plant, safe='')}-{_SUFFIXES[stage]}"
+
+
+def _deployment_name(circuit: str) -> str:
+    return f"deployment-circuit-{quote(split_circuit(circuit)[1], safe='')}"
+
+
+def _deployment_path(stage: Stage, circuit: str) -> str:
+    return f"{_endpoint_path(stage, circuit)}/deployments/{_deployment_name(circuit)}"

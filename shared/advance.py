@@ -1,0 +1,89 @@
+"""Advance: load the root, ask the pure `decide`, save everything in one transaction. Nothing else moves state."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from shared import records
+from shared.domain import circuit as circuit_domain
+from shared.domain import lake as lake_domain
+from shared.domain.circuit import Circuit
+from shared.domain.lake import Lake
+from shared.domain.machine import Decision, HistoryLine, Verdict
+from shared.domain.messages import Event
+from shared.domain.rules import Rules
+from shared.errors import AlreadyExists, Conflict, Transient
+from shared.ports import Clock, Row, StateStore
+
+log = logging.getLogger("fleet.advance")
+
+CONFLICTS_ALLOWED = 20
+"""Loads and decisions for one event before the caller's own retry takes over; each loses only to one that won."""
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """What became of an event. `duplicate`: it was heard before. `outbox`: commands that wait for the relay."""
+
+    verdict: Verdict
+    reason: str = ""
+    code: str = ""
+    duplicate: bool = False
+    history: Sequence[HistoryLine] = ()
+    partition: str = ""
+    outbox: Sequence[Row] = ()
+
+
+class Advance:
+    """`advance(event)`: one read and one transaction, however long the history."""
+
+    def __init__(self, store: StateStore, clock: Clock, rules_of: Callable[[str], Rules]) -> None:
+        self._store = store
+        self._clock = clock
+        self._rules_of = rules_of
+        self._random = Random()
+
+    def __call__(self, event: Event) -> Advanced:
+        """Apply the event; a conflict loads and decides again, it never patches."""
+        partition = self._store.shard_of(event.root)
+        for _ in range(CONFLICTS_ALLOWED):
+            loaded = records.load(event.root, self._store.read_range(partition, *records.root_range(event.root)))
+            now = self._clock.now()
+            decision = self._decide(loaded, event)
+            if decision.verdict is Verdict.IGNORED:
+                log.debug("%s %s: nothing to do: %s", event.root, type(event).__name__, decision.reason)
+                return Advanced(Verdict.IGNORED, decision.reason)
+            if decision.verdict is Verdict.REFUSED:
+                return self._refused(partition, event, decision)
+            writes = records.writes(loaded, decision, event, now)
+            try:
+                self._store.commit(partition, writes)
+            except Conflict:
+                continue
+            except AlreadyExists as there:
+                # The inbox has the fact, or what it would begin has ended already. Any other row: somebody was faster.
+                if "|5|" not in there.key and "|8|" not in there.key:
+                    continue
+                return Advanced(Verdict.IGNORED, "heard before", duplicate=True)
+            for line in decision.history:
+                log.info("%s %s: %s -> %s", line.item, line.event, line.before or "-", line.after)
+            outbox = records.outbox(decision.commands, now)
+            return Advanced(Verdict.APPLIED, history=decision.history, partition=partition, outbox=outbox)
+        raise Transient(f"{event.root}: {CONFLICTS_ALLOWED} conflicts in a row while applying {type(event).__name__}")
+
+    def _decide(self, loaded: records.Loaded, event: Event) -> Decision:
+        rules, now = self._rules_of(event.root), self._clock.now()
+        if isinstance(loaded.root, Lake):
+            return lake_domain.decide(loaded.root, loaded.items, event, rules, now)
+        assert isinstance(loaded.root, Circuit)
+        return circuit_domain.decide(loaded.root, loaded.items, event, rules, now)
+
+    def _refused(self, partition: str, event: Event, decision: Decision) -> Advanced:
+        """Tell an event that was handled before from one that is impossible: its inbox row decides."""
+        if event.identity and self._store.read(partition, records.inbox_key(event)):
+            return Advanced(Verdict.IGNORED, "heard before", duplicate=True)
+        log.warning("%s %s refused: %s", event.root, type(event).__name__, decision.reason)
+        return Advanced(Verdict.REFUSED, decision.reason, decision.code)

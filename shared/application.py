@@ -1,0 +1,134 @@
+"""The application: triggers call it, workers run through it. Everything it does goes through ports."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared import records
+from shared.advance import Advance, Advanced
+from shared.dead_letters import DeadLetters
+from shared.domain import messages as m
+from shared.domain.lake import ROOT as LAKE
+from shared.domain.rules import Rules
+from shared.errors import Permanent, Transient
+from shared.handlers import Directory, Handling, NoSlot, NotWanted, Ports, handle
+from shared.relay import Relay, Work
+from shared.slots import Slots
+
+log = logging.getLogger("fleet.application")
+
+ATTEMPTS = 8
+"""How often a command is put back before its failure becomes an outcome; waits double from two seconds."""
+SLOT_WAIT = timedelta(seconds=5)
+LONGEST_WAIT = timedelta(minutes=10)
+
+
+class Application:
+    """`advance` for facts, `work` for commands, `sweep` for what waits."""
+
+    def __init__(self, ports: Ports, directory: Directory, slot_wait: timedelta = SLOT_WAIT) -> None:
+        self.ports = ports
+        self.directory = directory
+        self.slots = Slots(ports.store, ports.clock)
+        self.relay = Relay(ports.store, ports.queue, ports.clock)
+        self.dead_letters = DeadLetters(ports.store, ports.documents, ports.clock)
+        self._advance = Advance(ports.store, ports.clock, self._rules)
+        self._slot_wait = slot_wait
+
+    def advance(self, event: m.Event) -> Advanced:
+        """Apply a fact and send what it commands; a command that the nudge loses is found by the sweep."""
+        advanced = self._advance(event)
+        if advanced.outbox:
+            self.relay.nudge(advanced.partition, advanced.outbox)
+        return advanced
+
+    def look(self, command: m.Command, noticed_by: str = "event") -> None:
+        """Put a look on the queue: a hint from outside changes no state, it only makes us look earlier."""
+        self.ports.queue.send(Work(command, noticed_by=noticed_by).to_json())
+
+    def look_at_job(self, job: str) -> bool:
+        """Look now at a job that an event named; False when the job is none of ours."""
+        row = self.ports.store.read(records.JOBS, records.safe(job))
+        if row is None:
+            return False
+        self.look(m.decode(row.body))
+        return True
+
+    def work(self, text: str) -> None:
+        """Run one message of the work queue. What goes wrong becomes data: a delayed copy, or an outcome."""
+        work = Work.from_json(text)
+        command = work.command
+        try:
+            outcome = handle(command, Handling(self.ports, self.directory, self.slots, work.noticed_by))
+        except NotWanted as stale:
+            log.info("%s", stale)
+            return
+        except NoSlot as full:
+            log.info("%s waits: %s", command.id, full)
+            self._put_back(work, work.attempt, self._slot_wait)
+            return
+        except Transient as error:
+            if work.attempt + 1 < ATTEMPTS:
+                wait = min(timedelta(seconds=error.retry_after or 2 ** (work.attempt + 1)), LONGEST_WAIT)
+                log.info("%s is tried again in %s: %s", command.id, wait, error)
+                self._put_back(work, work.attempt + 1, wait)
+                return
+            self.give_up(work, f"{error} (tried {ATTEMPTS} times)")
+            return
+        except Permanent as error:
+            self.give_up(work, str(error))
+            return
+        if outcome is not None:
+            self.advance(outcome)
+
+    def give_up(self, work: Work, error: str) -> None:
+        """A command that cannot be done: kept as a dead letter, and its item told."""
+        self.dead_letters.record("work", error, {"work": work.to_json()})
+        log.error("%s is given up: %s", work.command.id, error)
+        self.advance(m.CommandPoisoned.of(work.command, error=error))
+
+    def poisoned(self, text: str) -> None:
+        """A message that the queue gave up after its last dequeue."""
+        try:
+            work = Work.from_json(text)
+        except ValueError as error:
+            self.dead_letters.record("work", f"not a work message: {error}", {"work": text})
+            return
+        self.give_up(work, "the command failed on every delivery; the log has its errors")
+
+    def sweep(self) -> int:
+        """Send what waits in the outbox and what has fallen due."""
+        return self.relay.sweep()
+
+    def replay(self, identity: str, signals: Mapping[str, Callable[[Any], str]]) -> str:
+        """Try a dead letter again."""
+        return self.dead_letters.replay(identity, {**signals, "work": self._replay_work})
+
+    def start_etl(self, slot: datetime) -> Advanced:
+        """The schedule's ETL run; one a slot, however often it is asked for."""
+        return self.advance(m.EtlDue(root=LAKE, slot=slot))
+
+    def check_daily_scoring(self) -> Advanced:
+        """Ask every circuit whether the newest origin's scoring has started."""
+        origin = self._rules(LAKE).origin(self.ports.clock.now())
+        return self.advance(m.DailyScoringAsked(root=LAKE, origin=origin))
+
+    def read_delta_log(self, version: int | None, source: str) -> None:
+        """Look at a commit of the table's log (None: the newest)."""
+        self.look(m.ReadDeltaCommit(root=LAKE, item=LAKE, step=0, version=version, source=source))
+
+    def _replay_work(self, body: Mapping[str, Any]) -> str:
+        work = Work.from_json(body["work"])
+        self.ports.queue.send(Work(work.command, noticed_by="replay").to_json())
+        return f"{work.command.id} is on the queue again"
+
+    def _put_back(self, work: Work, attempt: int, wait: timedelta) -> None:
+        again = Work(work.command, attempt, work.noticed_by)
+        self.ports.queue.send(again.to_json(), delay_seconds=wait.total_seconds())
+
+    def _rules(self, root: str) -> Rules:
+        return self.directory.rules(root)
+

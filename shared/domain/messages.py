@@ -1,0 +1,699 @@
+"""Messages: events (facts, past tense) and commands (intents, imperative).
+
+An event names the root it concerns and its own business identity; the identity's inbox row is created in the same
+transaction as what the event changes, so one fact has one effect however often it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Self
+
+from shared.domain.values import Pair, Value
+
+
+class Event(Value):
+    """A fact about one root; `root` is the key of what it concerns."""
+
+    root: str
+
+    @property
+    def identity(self) -> str:
+        """What makes two tellings the same fact."""
+        raise NotImplementedError
+
+    def onto(self) -> Mapping[str, Any]:
+        """The fields of the item that this fact sets."""
+        return {}
+
+    def shown(self) -> Mapping[str, Any]:
+        """What history keeps of the fact."""
+        return self.model_dump(mode="json", exclude={"root", "item", "step", "command_id"}, exclude_defaults=True)
+
+
+class Outcome(Event):
+    """What came of a command: late when its item has moved on since the command was given."""
+
+    item: str
+    step: int
+    command_id: str
+
+    @classmethod
+    def of(cls, command: Command, **fields: Any) -> Self:
+        return cls(root=command.root, item=command.item, step=command.step, command_id=command.id, **fields)
+
+    @property
+    def identity(self) -> str:
+        return f"{self.command_id}:{type(self).__name__}"
+
+
+class Consequence(Event):
+    """A fact that follows from another within one decision; it never arrives from outside, so it needs no inbox row."""
+
+    @property
+    def identity(self) -> str:
+        return ""
+
+
+class Command(Value):
+    """An intent for one item; its id is deterministic and is the idempotency key of what it starts.
+
+    A subclass's fields are filled by name from what its item and root offer (see `machine.build`).
+    """
+
+    root: str
+    item: str
+    step: int
+
+    registry: ClassVar[dict[str, type[Command]]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        Command.registry[cls.__name__] = cls
+
+    @property
+    def id(self) -> str:
+        return f"{self.item}.{self.step}.{type(self).__name__}"
+
+
+class Person(Value):
+    """A signed-in person, from a verified token."""
+
+    oid: str
+    name: str
+    username: str
+    groups: tuple[str, ...] = ()
+
+
+# ---------------------------------------------------------------------------------------------- release: from outside
+
+
+class ModelRegistered(Event):
+    """A model version appeared in the dev workspace. Tags in the event are a hint; they are re-read."""
+
+    version: int
+    workspace: str
+    tags_digest: str = ""
+
+    @property
+    def identity(self) -> str:
+        return f"registered:{self.workspace}:{self.version}:{self.tags_digest}"
+
+
+class ApprovalDecided(Event):
+    """A person answered a gate, naming the digest of what they looked at."""
+
+    approval: str
+    digest: str
+    decision: Literal["approve", "reject"]
+    person: Person
+    comment: str = ""
+
+    @property
+    def identity(self) -> str:
+        return f"decided:{self.approval}:{self.person.oid}:{self.decision}:{self.digest}"
+
+
+# ----------------------------------------------------------------- release: what a fact turns out to be, once looked at
+
+
+class OlderModelRegistered(ModelRegistered):
+    """A version arrived after a newer one was already known."""
+
+    successor: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"successor": self.successor, "reason": f"a newer version, {self.successor}, was already known"}
+
+
+class ModelRegisteredAgain(ModelRegistered):
+    """The version of an open release was registered again, perhaps with other tags."""
+
+
+class ApprovalCounted(ApprovalDecided):
+    """An approval was recorded and the gate still waits for more."""
+
+    counts: bool
+    note: str = ""
+
+
+class GateApproved(ApprovalDecided):
+    """The last approval the gate asked for."""
+
+    @property
+    def decided_by(self) -> str:
+        return self.person.username
+
+
+class RegistryApproved(GateApproved):
+    """The registry gate is open."""
+
+
+class ProductionApproved(GateApproved):
+    """The production gate is open and production is free."""
+
+
+class ProductionApprovedWhileOwned(GateApproved):
+    """The production gate is open while another release owns production, or the circuit is on hold."""
+
+
+class ApprovalRejected(ApprovalDecided):
+    """A person said no."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": f"rejected by {self.person.username}" + (f": {self.comment}" if self.comment else "")}
+
+
+class SupersededByNewer(Consequence):
+    """A newer version of the circuit's model took this candidate's place."""
+
+    successor: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"successor": self.successor, "reason": f"superseded by {self.successor}"}
+
+
+class ProductionFreed(Consequence):
+    """The release that owned production let go of it, and the champion is the one this release was compared with."""
+
+
+class ChampionChanged(Consequence):
+    """What serves is no longer what this release was compared with."""
+
+
+class ObservationCounted(Consequence):
+    """One more verified scoring by an observed release, and more are asked for."""
+
+
+class ObservationPassed(Consequence):
+    """The observed release has scored as often as the policy asks."""
+
+
+# ------------------------------------------------------------------------------------------- release: from its commands
+
+
+class ModelDescribed(Outcome):
+    """The model's tags are complete."""
+
+    environment: str
+    trainer: str
+    tags: Mapping[str, str]
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"environment": self.environment, "trainer": self.trainer, "tags": dict(self.tags)}
+
+    def shown(self) -> Mapping[str, Any]:
+        return {"environment": self.environment, "trainer": self.trainer}
+
+
+class EvidenceChanged(ModelDescribed):
+    """The model's tags changed while its first gate was open: the gate is void and is asked again."""
+
+
+class TagsMissing(Outcome):
+    """The model, or some of its tags, are not there yet."""
+
+    missing: tuple[str, ...]
+
+
+class TagsNeverCame(Outcome):
+    """The grace period passed and the model's tags are still incomplete."""
+
+    missing: tuple[str, ...]
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": f"the model's tags never came: {', '.join(self.missing)}"}
+
+
+class ApprovalRequested(Outcome):
+    """People were asked, with evidence to look at."""
+
+    approval: str
+    evidence_uri: str
+
+
+class OperationStarted(Outcome):
+    """Work was started outside; `output_uri` is where it writes, when it writes."""
+
+    reference: str
+    output_uri: str = ""
+    expected: Mapping[str, Any] = {}
+
+
+class StillRunning(Outcome):
+    """A look found the work still going; `looks` counts the looks so far."""
+
+    looks: int
+
+    @property
+    def identity(self) -> str:
+        return f"{self.item}.{self.step}.looked.{self.looks}"
+
+
+class OperationFailed(Outcome):
+    """Work started outside failed, was cancelled or is unknown to its platform: machinery, not a verdict."""
+
+    error: str
+    noticed_by: str = ""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": self.error}
+
+
+class CommandPoisoned(Outcome):
+    """A command failed so often that the queue gave it up; it lies in the dead letters and can be replayed."""
+
+    error: str
+
+    @property
+    def identity(self) -> str:
+        return f"{self.command_id}:poisoned"
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": self.error}
+
+
+class DeadlinePassed(Outcome):
+    """The phase was not left in time."""
+
+    phase: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": f"nothing ended '{self.phase}' before its deadline"}
+
+
+class ModelPromoted(Outcome):
+    """The registry has the model version."""
+
+    noticed_by: str = ""
+
+
+class DeployedToTest(Outcome):
+    """The test workspace serves the pair."""
+
+    noticed_by: str = ""
+
+
+class TestInferenceValidated(Outcome):
+    """The test deployment's predictions are usable."""
+
+    __test__ = False  # not a pytest class
+
+    job: str
+    output_uri: str
+    rows: int
+    noticed_by: str = ""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"test": {"job": self.job, "output_uri": self.output_uri, "rows": self.rows}}
+
+
+class TestInferenceRefused(Outcome):
+    """The test deployment's predictions are not usable: a check said no."""
+
+    __test__ = False
+
+    job: str
+    problems: tuple[str, ...]
+    noticed_by: str = ""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": "test inference: " + "; ".join(self.problems)}
+
+
+class DeployedToProduction(Outcome):
+    """The production workspace serves the pair."""
+
+    noticed_by: str = ""
+
+
+# --------------------------------------------------------------------------------------------------- readings, scoring
+
+
+class SensorCovered(Event):
+    """A Delta commit carried readings of the circuit's sensor; `newest` is its newest reading in the table (UTC)."""
+
+    table: str
+    version: int
+    newest: datetime
+    counts: Mapping[str, float]
+
+    @property
+    def identity(self) -> str:
+        return f"covered:{self.table}:{self.version}"
+
+
+class DailyScoringChecked(Event):
+    """The day's scoring should have started by now, whatever events came."""
+
+    origin: datetime
+
+    @property
+    def identity(self) -> str:
+        return f"daily:{self.origin:%Y-%m-%d}"
+
+
+class ScoringDue(Consequence):
+    """The circuit's readings reach the forecast origin and something serves."""
+
+    origin: datetime
+
+
+class ScoringOverdue(Consequence):
+    """The forecast origin has passed and the circuit's readings do not reach it."""
+
+    origin: datetime
+
+
+class ReadingsArrived(Consequence):
+    """The readings a scoring run waited for are there."""
+
+
+class ScoringVerified(Outcome):
+    """The day's predictions are complete and published."""
+
+    job: str
+    published_uri: str
+    rows: int
+    noticed_by: str = ""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"published_uri": self.published_uri, "job": self.job}
+
+
+class ScoringRefused(Outcome):
+    """The day's predictions are not usable and were not published: a check said no."""
+
+    job: str
+    problems: tuple[str, ...]
+    noticed_by: str = ""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": "; ".join(self.problems), "job": self.job}
+
+
+class ScoringAttemptFailed(OperationFailed):
+    """An attempt's machinery broke and another attempt is allowed."""
+
+
+class QualityChecked(Consequence):
+    """The verdict on the readings that one commit brought for the circuit."""
+
+    table: str
+    version: int
+    verdict: str
+    problems: tuple[str, ...]
+    counts: Mapping[str, float]
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+class TrainingRequested(Event):
+    """A build wants the circuit trained for one config commit."""
+
+    commit: str
+    author: str
+    pull_request: str
+
+    @property
+    def identity(self) -> str:
+        return f"training:{self.commit}"
+
+
+class TrainingStarted(Outcome):
+    """The runner took the training."""
+
+    reference: str
+
+
+class TrainingSucceeded(Outcome):
+    """The training ended and registered a model version; times are the job's own (UTC)."""
+
+    model_version: int
+    started_at: datetime
+    ended_at: datetime
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"model_version": self.model_version, "started_at": self.started_at, "ended_at": self.ended_at}
+
+
+class TrainingFailed(Outcome):
+    """The training broke or was cancelled."""
+
+    error: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": self.error}
+
+
+# ---------------------------------------------------------------------------------------------------------------- etl
+
+
+class EtlDue(Event):
+    """The schedule asks for an ETL run; `slot` is the scheduled time (UTC), one run a slot."""
+
+    slot: datetime
+
+    @property
+    def identity(self) -> str:
+        return f"etl:{self.slot:%Y%m%dT%H%M}"
+
+
+class EtlSucceeded(Outcome):
+    """The run ended; `version` is the Delta version it committed, or None when nothing changed."""
+
+    table: str
+    version: int | None
+    report: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"version": self.version}
+
+
+class EtlFailed(Outcome):
+    """The run broke."""
+
+    error: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": self.error}
+
+
+class DeltaCommitted(Event):
+    """The table has a commit that changed rows: read from its log, whoever told of it."""
+
+    table: str
+    version: int
+    report: str
+
+    @property
+    def identity(self) -> str:
+        return f"committed:{self.table}:{self.version}"
+
+
+class DailyScoringAsked(Event):
+    """The schedule asks whether every circuit's scoring of one forecast origin has started."""
+
+    origin: datetime
+
+    @property
+    def identity(self) -> str:
+        return f"daily:{self.origin:%Y-%m-%d}"
+
+
+class SliceRead(Outcome):
+    """One slice of a fan-out: at most 50 commands, one a circuit; `next_cursor` is None at the end."""
+
+    commands: tuple[Mapping[str, Any], ...]
+    next_cursor: int | None
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"cursor": self.next_cursor}
+
+    def shown(self) -> Mapping[str, Any]:
+        return {"circuits": len(self.commands), "next_cursor": self.next_cursor}
+
+
+class LastSliceRead(SliceRead):
+    """The last slice of a fan-out."""
+
+
+# ----------------------------------------------------------------------------------------------------------- commands
+
+
+class DescribeModel(Command):
+    """Read the model's tags from the dev workspace."""
+
+    version: int
+    looks: int
+    first_asked: datetime
+
+    @property
+    def id(self) -> str:
+        return f"{super().id}.{self.looks}"
+
+
+class RequestApproval(Command):
+    """Write the evidence down and ask people."""
+
+    approval: str
+    gate: str
+    digest: str
+    evidence: Mapping[str, Any]
+    requirement: tuple[tuple[str, ...], ...]
+    expires_at: datetime
+
+    @property
+    def id(self) -> str:
+        return f"{self.approval}.ask"
+
+
+class WithdrawApproval(Command):
+    """Take back what was asked where it was asked."""
+
+    withdrawn: str
+    reason: str
+
+
+class PromoteModel(Command):
+    """Copy the model version to the shared registry."""
+
+    version: int
+
+
+class DeployToTest(Command):
+    """Make the circuit's test deployment serve the pair."""
+
+    pair: Pair
+    previous: Pair | None
+
+
+class StartTestInference(Command):
+    """Score the test deployment once, on the newest known readings."""
+
+    pair: Pair
+    origin: datetime
+    table: str
+    delta_version: int | None
+    limits: Mapping[str, str]
+
+
+class DeployToProduction(Command):
+    """Make the circuit's production deployment serve the pair."""
+
+    pair: Pair
+    previous: Pair | None
+
+
+class StartScoring(Command):
+    """Score the production deployment for one forecast origin."""
+
+    pair: Pair
+    origin: datetime
+    table: str
+    delta_version: int | None
+    limits: Mapping[str, str]
+
+
+class LookAtOperation(Command):
+    """Look at started work and say what became of it."""
+
+    purpose: str
+    reference: str
+    output_uri: str
+    looks: int
+    expected: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        return f"{super().id}.{self.looks}"
+
+
+class CancelOperation(Command):
+    """Ask that started work stops; nobody waits for it any more."""
+
+    reference: str
+
+
+class CheckDeadline(Command):
+    """Say that the phase's time is over; nothing, when the item has moved on."""
+
+    phase: str
+
+
+class RaiseAlert(Command):
+    """Tell people about what ended badly or overran."""
+
+    phase: str
+    reason: str
+
+
+class ReadDeltaCommit(Command):
+    """Read one commit of the table's log (None: the newest) and say whether it changed rows."""
+
+    version: int | None
+    source: str
+
+    @property
+    def id(self) -> str:
+        return f"delta.{'newest' if self.version is None else self.version}.{self.source}"
+
+
+class ReadSlice(Command):
+    """Read the next slice of the circuits that a fan-out reaches."""
+
+    purpose: str
+    table: str
+    version: int | None
+    report: str
+    origin: datetime | None
+    cursor: int
+
+    @property
+    def id(self) -> str:
+        return f"{super().id}.{self.cursor}"
+
+
+class CoverCircuit(Command):
+    """Tell one circuit what a commit brought for its sensor."""
+
+    table: str
+    version: int
+    newest: datetime
+    counts: Mapping[str, float]
+
+    @property
+    def id(self) -> str:
+        return f"{self.item}.covered.{self.table}.{self.version}"
+
+
+class CheckDailyScoring(Command):
+    """Ask one circuit whether its day's scoring has started."""
+
+    origin: datetime
+
+    @property
+    def id(self) -> str:
+        return f"{self.item}.daily.{self.origin:%Y-%m-%d}"
+
+
+class StartEtl(Command):
+    """Start one ETL run."""
+
+    run_id: str
+
+
+def encode(command: Command) -> dict[str, Any]:
+    """A command as JSON with its name, so that `decode` finds its type again."""
+    return {"command": type(command).__name__, **command.model_dump(mode="json")}
+
+
+def decode(document: Mapping[str, Any]) -> Command:
+    """A command from `encode`'s form; raises ValueError for an unknown name or fields that do not fit."""
+    fields = dict(document)
+    name = fields.pop("command", None)
+    if name not in Command.registry:
+        raise ValueError(f"unknown command {name!r}; known: {', '.join(sorted(Command.registry))}")
+    return Command.registry[name].model_validate(fields)

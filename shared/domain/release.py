@@ -1,0 +1,186 @@
+"""A release: one model version's way to production, as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from shared.domain import messages as m
+from shared.domain.machine import Item, Kind, Then
+from shared.domain.operation import Operation
+from shared.domain.values import Gate, Pair, Value
+
+
+class Phase(StrEnum):
+    """Where a release stands. Ends all differ: a person said no, a check said no, machinery broke, time ran out, …"""
+
+    REGISTERED = "registered"
+    AWAITING_REGISTRY_APPROVAL = "awaiting registry approval"
+    PROMOTING = "promoting"
+    DEPLOYING_TO_TEST = "deploying to test"
+    TESTING = "testing"
+    AWAITING_PRODUCTION_APPROVAL = "awaiting production approval"
+    READY = "ready"
+    DEPLOYING_TO_PRODUCTION = "deploying to production"
+    OBSERVING = "observing"
+    LIVE = "live"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    ERRORED = "errored"
+    SUPERSEDED = "superseded"
+    CANCELLED = "cancelled"
+    ROLLED_BACK = "rolled back"
+
+
+ENDS = frozenset(
+    {
+        Phase.LIVE,
+        Phase.REJECTED,
+        Phase.EXPIRED,
+        Phase.FAILED,
+        Phase.ERRORED,
+        Phase.SUPERSEDED,
+        Phase.CANCELLED,
+        Phase.ROLLED_BACK,
+    }
+)
+OPERATING = (Phase.PROMOTING, Phase.DEPLOYING_TO_TEST, Phase.TESTING, Phase.DEPLOYING_TO_PRODUCTION)
+AWAITING = (Phase.AWAITING_REGISTRY_APPROVAL, Phase.AWAITING_PRODUCTION_APPROVAL)
+UP_TO_READY = (
+    Phase.REGISTERED,
+    Phase.AWAITING_REGISTRY_APPROVAL,
+    Phase.PROMOTING,
+    Phase.DEPLOYING_TO_TEST,
+    Phase.TESTING,
+    Phase.AWAITING_PRODUCTION_APPROVAL,
+    Phase.READY,
+)
+GATES = {Phase.AWAITING_REGISTRY_APPROVAL: Gate.REGISTRY, Phase.AWAITING_PRODUCTION_APPROVAL: Gate.PRODUCTION}
+
+TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
+    # A version appears. Its tags may come after the event, so they are read, and read again within a grace period.
+    (None, m.ModelRegistered): Then(Phase.REGISTERED, (m.DescribeModel,)),
+    (None, m.OlderModelRegistered): Then(Phase.SUPERSEDED),
+    (Phase.REGISTERED, m.TagsMissing): Then(Phase.REGISTERED, later=(m.DescribeModel,)),
+    (Phase.REGISTERED, m.TagsNeverCame): Then(Phase.FAILED, (m.RaiseAlert,)),
+    (Phase.REGISTERED, m.ModelDescribed): Then(Phase.AWAITING_REGISTRY_APPROVAL, (m.RequestApproval,)),
+    # People decide whether the registry takes it.
+    (Phase.AWAITING_REGISTRY_APPROVAL, m.ModelRegisteredAgain): Then(
+        Phase.AWAITING_REGISTRY_APPROVAL, (m.DescribeModel,)
+    ),
+    (Phase.AWAITING_REGISTRY_APPROVAL, m.EvidenceChanged): Then(
+        Phase.AWAITING_REGISTRY_APPROVAL, (m.WithdrawApproval, m.RequestApproval)
+    ),
+    (Phase.AWAITING_REGISTRY_APPROVAL, m.RegistryApproved): Then(Phase.PROMOTING, (m.PromoteModel,)),
+    (Phase.PROMOTING, m.ModelPromoted): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
+    # The pair proves itself in the test workspace.
+    (Phase.DEPLOYING_TO_TEST, m.DeployedToTest): Then(Phase.TESTING, (m.StartTestInference,)),
+    (Phase.TESTING, m.TestInferenceValidated): Then(Phase.AWAITING_PRODUCTION_APPROVAL, (m.RequestApproval,)),
+    (Phase.TESTING, m.TestInferenceRefused): Then(Phase.FAILED, (m.RaiseAlert,)),
+    # People decide whether production takes it; one release at a time owns production.
+    (Phase.AWAITING_PRODUCTION_APPROVAL, m.ProductionApproved): Then(
+        Phase.DEPLOYING_TO_PRODUCTION, (m.DeployToProduction,)
+    ),
+    (Phase.AWAITING_PRODUCTION_APPROVAL, m.ProductionApprovedWhileOwned): Then(Phase.READY),
+    (Phase.AWAITING_PRODUCTION_APPROVAL, m.ChampionChanged): Then(
+        Phase.AWAITING_PRODUCTION_APPROVAL, (m.WithdrawApproval, m.RequestApproval)
+    ),
+    (Phase.READY, m.ChampionChanged): Then(Phase.AWAITING_PRODUCTION_APPROVAL, (m.RequestApproval,)),
+    (Phase.READY, m.ProductionFreed): Then(Phase.DEPLOYING_TO_PRODUCTION, (m.DeployToProduction,)),
+    (Phase.READY, m.DeadlinePassed): Then(Phase.EXPIRED, (m.RaiseAlert,)),
+    # It serves, and is watched until it has scored as often as the policy asks.
+    (Phase.DEPLOYING_TO_PRODUCTION, m.DeployedToProduction): Then(Phase.OBSERVING),
+    (Phase.OBSERVING, m.ObservationCounted): Then(Phase.OBSERVING),
+    (Phase.OBSERVING, m.ObservationPassed): Then(Phase.LIVE),
+    (Phase.OBSERVING, m.DeadlinePassed): Then(Phase.OBSERVING, (m.RaiseAlert,)),
+    (Phase.REGISTERED, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.REGISTERED, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,)),
+}
+for _phase in AWAITING:
+    TABLE |= {
+        (_phase, m.ApprovalRequested): Then(_phase),
+        (_phase, m.ApprovalCounted): Then(_phase),
+        (_phase, m.ApprovalRejected): Then(Phase.REJECTED, (m.WithdrawApproval,)),
+        (_phase, m.DeadlinePassed): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
+        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    }
+for _phase in OPERATING:
+    TABLE |= {
+        (_phase, m.OperationStarted): Then(_phase, later=(m.LookAtOperation,)),
+        (_phase, m.StillRunning): Then(_phase, later=(m.LookAtOperation,)),
+        (_phase, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,)),
+        (_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
+    }
+for _phase in UP_TO_READY:
+    _undo: tuple[type[m.Command], ...] = (m.WithdrawApproval,) if _phase in AWAITING else ()
+    if _phase is Phase.TESTING:  # a job can be stopped; a copy or a deployment under way finishes by itself
+        _undo = (m.CancelOperation,)
+    TABLE[_phase, m.SupersededByNewer] = Then(Phase.SUPERSEDED, _undo)
+
+
+class Approval(Value):
+    """A gate that was asked: bound to the digest of what is approved, and to the answers so far."""
+
+    id: str
+    gate: Gate
+    digest: str
+    evidence: Mapping[str, Any]
+    requirement: tuple[tuple[str, ...], ...]
+    requested_at: datetime
+    expires_at: datetime
+    answers: tuple[m.ApprovalDecided, ...] = ()
+
+
+class Release(Item):
+    """One candidate. `champion` is the pair it was last compared with, `previous` what its deployment replaced."""
+
+    circuit: str
+    version: int
+    workspace: str
+    environment: str = ""
+    trainer: str = ""
+    tags: Mapping[str, str] = {}
+    tag_looks: int = 0
+    approval: Approval | None = None
+    asked: int = 0
+    withdrawn: str = ""
+    operation: Operation | None = None
+    test: Mapping[str, Any] = {}
+    champion: Pair | None = None
+    previous: Pair | None = None
+    observed: int = 0
+    successor: str = ""
+
+    @property
+    def pair(self) -> Pair:
+        return Pair(model=self.version, environment=self.environment)
+
+
+def release_id(circuit: str, version: int) -> str:
+    """`P001_C001:3`"""
+    return f"{circuit}:{version}"
+
+
+RELEASE = Kind(
+    name="release",
+    letter="R",
+    item=Release,
+    table=TABLE,
+    ends=frozenset(ENDS),
+    deadlines={
+        Phase.REGISTERED: timedelta(hours=1),
+        Phase.AWAITING_REGISTRY_APPROVAL: timedelta(hours=24),
+        Phase.PROMOTING: timedelta(hours=1),
+        Phase.DEPLOYING_TO_TEST: timedelta(hours=2),
+        Phase.TESTING: timedelta(hours=2),
+        Phase.AWAITING_PRODUCTION_APPROVAL: timedelta(hours=24),
+        Phase.READY: timedelta(days=7),
+        Phase.DEPLOYING_TO_PRODUCTION: timedelta(hours=2),
+        Phase.OBSERVING: timedelta(hours=48),
+    },
+    new_attempts=(m.EvidenceChanged, m.ChampionChanged),
+)

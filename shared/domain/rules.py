@@ -1,0 +1,46 @@
+"""Rules: what the policy says, as far as a decision about one circuit needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from shared.domain.values import Gate, Value
+
+REQUIRED_TAGS = (
+    "plant_id",
+    "circuit_id",
+    "pr_author",
+    "cutoff_date",
+    "data_asset_version",
+    "hyperparameters_hash",
+    "git_commit_sha",
+    "environment_version",
+    "mae",
+    "rmse",
+    "r2",
+    "trained_at",
+)
+
+
+class Rules(Value):
+    """One circuit's rules. A gate's requirement lists, for each approval it asks, the groups that may give it."""
+
+    requirements: Mapping[Gate, tuple[tuple[str, ...], ...]] = {
+        Gate.REGISTRY: (("ML-Engineers",),),
+        Gate.PRODUCTION: (("ML-Engineers", "Engineering-Managers"),),
+    }
+    origin_hour: int = 0
+    verified_scorings: int = 1
+    tag_grace: timedelta = timedelta(minutes=10)
+    first_look: timedelta = timedelta(seconds=15)
+    longest_look: timedelta = timedelta(minutes=5)
+    scoring_attempts: int = 3
+    retry_after: timedelta = timedelta(minutes=2)
+    null_rate: float = 0.05
+    out_of_range_rate: float = 0.05
+
+    def origin(self, now: datetime) -> datetime:
+        """The newest forecast origin that is not in the future (UTC)."""
+        origin = now.replace(hour=self.origin_hour, minute=0, second=0, microsecond=0)
+        return origin if origin <= now else origin - timedelta(days=1)

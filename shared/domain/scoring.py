@@ -1,0 +1,129 @@
+"""A scoring run: one circuit's daily inference, a row of the completeness ledger; and the quality check beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from shared.domain import messages as m
+from shared.domain.machine import Item, Kind, Table, Then
+from shared.domain.operation import Operation
+from shared.domain.values import Pair
+
+
+class Phase(StrEnum):
+    """Where a day's scoring stands."""
+
+    WAITING_FOR_READINGS = "waiting for readings"
+    SCORING = "scoring"
+    SCORED = "scored"
+    FAILED = "failed"
+    ERRORED = "errored"
+    MISSED = "missed"
+
+
+TABLE: Table = {
+    (None, m.ScoringDue): Then(Phase.SCORING, (m.StartScoring,)),
+    (None, m.ScoringOverdue): Then(Phase.WAITING_FOR_READINGS, (m.RaiseAlert,)),
+    (Phase.WAITING_FOR_READINGS, m.ReadingsArrived): Then(Phase.SCORING, (m.StartScoring,)),
+    (Phase.WAITING_FOR_READINGS, m.DeadlinePassed): Then(Phase.MISSED, (m.RaiseAlert,)),
+    (Phase.SCORING, m.OperationStarted): Then(Phase.SCORING, later=(m.LookAtOperation,)),
+    (Phase.SCORING, m.StillRunning): Then(Phase.SCORING, later=(m.LookAtOperation,)),
+    (Phase.SCORING, m.ScoringVerified): Then(Phase.SCORED),
+    (Phase.SCORING, m.ScoringRefused): Then(Phase.FAILED, (m.RaiseAlert,)),
+    (Phase.SCORING, m.ScoringAttemptFailed): Then(Phase.SCORING, later=(m.StartScoring,)),
+    (Phase.SCORING, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.SCORING, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.SCORING, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
+}
+
+
+class ScoringRun(Item):
+    """One forecast origin of one circuit, with the pair that serves it and the readings it used."""
+
+    circuit: str
+    origin: datetime
+    pair: Pair | None = None
+    table: str = ""
+    delta_version: int | None = None
+    attempt: int = 1
+    operation: Operation | None = None
+    job: str = ""
+    published_uri: str = ""
+
+
+def scoring_id(circuit: str, origin: datetime) -> str:
+    """`P001_C001@2026-01-31`"""
+    return f"{circuit}@{origin:%Y-%m-%d}"
+
+
+SCORING = Kind(
+    name="scoring run",
+    letter="S",
+    item=ScoringRun,
+    table=TABLE,
+    ends=frozenset({Phase.SCORED, Phase.FAILED, Phase.ERRORED, Phase.MISSED}),
+    deadlines={Phase.WAITING_FOR_READINGS: timedelta(hours=18), Phase.SCORING: timedelta(hours=6)},
+    new_attempts=(m.ScoringAttemptFailed,),
+)
+
+
+class CheckPhase(StrEnum):
+    """A check's verdict; `cannot say` is one, and is never counted as good."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    CANNOT_SAY = "cannot say"
+
+
+class QualityPassed(m.QualityChecked):
+    """The readings are within the circuit's limits."""
+
+
+class QualityFailed(m.QualityChecked):
+    """The readings break a limit."""
+
+
+class QualityUnknown(m.QualityChecked):
+    """There is nothing to judge."""
+
+
+class QualityCheck(Item):
+    """The verdict on the readings one Delta commit brought for one circuit."""
+
+    circuit: str
+    table: str
+    version: int
+    counts: Mapping[str, float]
+    problems: tuple[str, ...] = ()
+
+
+QUALITY = Kind(
+    name="quality check",
+    letter="Q",
+    item=QualityCheck,
+    table={
+        (None, QualityPassed): Then(CheckPhase.PASSED),
+        (None, QualityFailed): Then(CheckPhase.FAILED, (m.RaiseAlert,)),
+        (None, QualityUnknown): Then(CheckPhase.CANNOT_SAY),
+    },
+    ends=frozenset(CheckPhase),
+    deadlines={},
+)
+
+
+def assess_quality(
+    counts: Mapping[str, float], null_rate: float, out_of_range_rate: float
+) -> tuple[type[m.QualityChecked], tuple[str, ...]]:
+    """The verdict on counts of `rows`, `nulls.{column}` and `out_of_range.{column}` against rates between 0 and 1."""
+    rows = counts.get("rows", 0)
+    if rows <= 0:
+        return QualityUnknown, ("no readings to judge",)
+    problems = [
+        f"{what.replace('_', ' ')} {count / rows:.1%} of {column} (limit {limit:.1%})"
+        for what, limit in (("nulls", null_rate), ("out_of_range", out_of_range_rate))
+        for column, count in sorted((k.partition(".")[2], v) for k, v in counts.items() if k.startswith(f"{what}."))
+        if count / rows > limit
+    ]
+    return (QualityFailed if problems else QualityPassed), tuple(problems)

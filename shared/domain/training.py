@@ -1,0 +1,54 @@
+"""A training run: one circuit trained for one config commit, started by a build."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from shared.domain import messages as m
+from shared.domain.machine import Item, Kind, Then
+
+
+class Phase(StrEnum):
+    """Where a training stands. It is requested before a slot is free, and training from the runner's answer on."""
+
+    REQUESTED = "requested"
+    TRAINING = "training"
+    TRAINED = "trained"
+    ERRORED = "errored"
+
+
+class TrainingRun(Item):
+    """Times are the job's own (UTC): they prove how many ran at once."""
+
+    circuit: str
+    commit: str
+    author: str
+    pull_request: str
+    reference: str = ""
+    model_version: int | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+def training_id(circuit: str, commit: str) -> str:
+    """`P001_C001~3f2a91c`"""
+    return f"{circuit}~{commit[:12]}"
+
+
+TRAINING = Kind(
+    name="training run",
+    letter="T",
+    item=TrainingRun,
+    table={
+        (None, m.TrainingRequested): Then(Phase.REQUESTED),
+        (Phase.REQUESTED, m.TrainingStarted): Then(Phase.TRAINING),
+        (Phase.REQUESTED, m.TrainingFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+        (Phase.TRAINING, m.TrainingSucceeded): Then(Phase.TRAINED),
+        (Phase.TRAINING, m.TrainingFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+        (Phase.REQUESTED, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+        (Phase.TRAINING, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    },
+    ends=frozenset({Phase.TRAINED, Phase.ERRORED}),
+    deadlines={Phase.REQUESTED: timedelta(hours=12), Phase.TRAINING: timedelta(hours=6)},
+)

@@ -1,0 +1,405 @@
+"""Handlers: one for each command. It runs the command through a port and returns what came of it, as an Event.
+
+A handler never waits: it starts and says so, or looks and says what it saw. It raises `Transient` when trying again
+helps and `Permanent` when it does not; the worker turns both into data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+
+from shared import records
+from shared.domain import messages as m
+from shared.domain.lake import ROOT as LAKE
+from shared.domain.release import Phase
+from shared.domain.rules import REQUIRED_TAGS, Rules
+from shared.domain.scoring import Phase as ScoringPhase
+from shared.domain.values import OperationState, OperationStatus, Pair, Stage, split_circuit
+from shared.errors import Permanent
+from shared.ports import (
+    ApprovalChannel,
+    Clock,
+    Documents,
+    EtlRunner,
+    Lake,
+    ModelPlatform,
+    Row,
+    StateStore,
+    Topic,
+    TrainingRunner,
+    WorkQueue,
+    Write,
+)
+from shared.slots import INVOCATION, Slots
+
+SLICE = 50
+"""Commands that one transaction of a fan-out gives; a transaction takes 100 rows."""
+SLOT_LEASE = timedelta(hours=2)
+
+
+class Directory(Protocol):
+    """What the configuration says about the fleet."""
+
+    max_invocations: int
+
+    def circuits(self) -> Sequence[str]: ...
+
+    def by_sensor(self, sensor: str) -> str | None: ...
+
+    def rules(self, circuit: str) -> Rules: ...
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Every effect the core has."""
+
+    store: StateStore
+    queue: WorkQueue
+    clock: Clock
+    documents: Documents
+    platform: ModelPlatform
+    etl: EtlRunner
+    training: TrainingRunner
+    approvals: ApprovalChannel
+    lake: Lake
+    topic: Topic
+
+
+class NoSlot(Exception):
+    """Every slot is taken; the command is put back with a delay."""
+
+
+class NotWanted(Exception):
+    """The item has moved on since the command was given: nothing is started."""
+
+
+@dataclass(frozen=True)
+class Handling:
+    """What a handler has at hand."""
+
+    ports: Ports
+    directory: Directory
+    slots: Slots
+    noticed_by: str = "command"
+
+
+C = TypeVar("C", bound=m.Command)
+Handler = Callable[[C, Handling], m.Event | None]
+HANDLERS: dict[type[m.Command], Handler[Any]] = {}
+
+
+def handles(command: type[C]) -> Callable[[Handler[C]], Handler[C]]:
+    """Register the handler of a command."""
+
+    def register(handler: Handler[C]) -> Handler[C]:
+        HANDLERS[command] = handler
+        return handler
+
+    return register
+
+
+def handle(command: m.Command, at: Handling) -> m.Event | None:
+    """Run one command."""
+    return HANDLERS[type(command)](command, at)
+
+
+def _expect_wanted(command: m.Command, at: Handling) -> None:
+    """Read the item again before an effect: a command may be older than a decision that overtook it."""
+    store = at.ports.store
+    rows = store.read_range(store.shard_of(command.root), *records.root_range(command.root))
+    item = records.load(command.root, rows).items.get(command.item)
+    if item is None or item.step != command.step:
+        raise NotWanted(f"{command.item} has moved on; {command.id} is not started")
+
+
+# ------------------------------------------------------------------------------------------------------------ releases
+
+
+@handles(m.DescribeModel)
+def describe_model(command: m.DescribeModel, at: Handling) -> m.Event:
+    model = at.ports.platform.describe_model(command.root, command.version)
+    tags = model.tags if model else {}
+    missing = tuple(name for name in REQUIRED_TAGS if not tags.get(name))
+    if missing:
+        return m.TagsMissing.of(command, missing=missing)
+    plant, circuit = split_circuit(command.root)
+    if (tags["plant_id"], tags["circuit_id"]) != (plant, circuit):
+        wrong = f"tags name {tags['plant_id']}_{tags['circuit_id']}, the model's name is {command.root}'s"
+        raise Permanent(wrong)
+    return m.ModelDescribed.of(
+        command, environment=tags["environment_version"], trainer=tags["pr_author"], tags=dict(tags)
+    )
+
+
+@handles(m.RequestApproval)
+def request_approval(command: m.RequestApproval, at: Handling) -> m.Event:
+    path = f"evidence/{command.root}/{records.safe(command.approval)}.json"
+    uri = at.ports.documents.write(path, {**command.evidence, "digest": command.digest})
+    at.ports.approvals.request(
+        command.approval,
+        {
+            "evidence": uri,
+            "digest": command.digest,
+            "groups": command.requirement,
+            "expires_at": command.expires_at.isoformat(),
+        },
+    )
+    return m.ApprovalRequested.of(command, approval=command.approval, evidence_uri=uri)
+
+
+@handles(m.WithdrawApproval)
+def withdraw_approval(command: m.WithdrawApproval, at: Handling) -> None:
+    if command.withdrawn:
+        at.ports.approvals.withdraw(command.withdrawn, command.reason)
+
+
+@handles(m.PromoteModel)
+def promote_model(command: m.PromoteModel, at: Handling) -> m.Event:
+    _expect_wanted(command, at)
+    reference = at.ports.platform.start_promotion(command.id, command.root, command.version)
+    return m.OperationStarted.of(command, reference=reference)
+
+
+def _deploy(command: m.DeployToTest | m.DeployToProduction, stage: Stage, at: Handling) -> m.Event:
+    _expect_wanted(command, at)
+    platform = at.ports.platform
+    reference = platform.start_deployment(command.id, stage, command.root, command.pair, command.previous)
+    return m.OperationStarted.of(command, reference=reference, expected={"pair": command.pair.model_dump()})
+
+
+@handles(m.DeployToTest)
+def deploy_to_test(command: m.DeployToTest, at: Handling) -> m.Event:
+    return _deploy(command, Stage.TEST, at)
+
+
+@handles(m.DeployToProduction)
+def deploy_to_production(command: m.DeployToProduction, at: Handling) -> m.Event:
+    return _deploy(command, Stage.PRODUCTION, at)
+
+
+def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Handling) -> m.Event:
+    """Write the request file that the scoring job obeys, start the job, and remember whose it is."""
+    _expect_wanted(command, at)
+    if not at.slots.acquire(INVOCATION, _holder(command), at.directory.max_invocations, SLOT_LEASE):
+        raise NoSlot(f"all {at.directory.max_invocations} invocation slots are taken")
+    plant, circuit = split_circuit(command.root)
+    day = f"{command.origin:%Y-%m-%d}"
+    output = at.ports.lake.attempt_uri(stage, command.root, day, command.id)
+    horizon = int(command.limits.get("forecast_horizon", "24"))
+    request = {
+        "circuit": command.root,
+        "plant_id": plant,
+        "circuit_id": circuit,
+        "forecast_origin": command.origin.isoformat(),
+        "table_uri": at.ports.lake.table_uri,
+        "table_id": command.table,
+        "delta_version": command.delta_version,
+        "command_id": command.id,
+        "output_uri": output,
+        "model_version": command.pair.model,
+        "environment_version": command.pair.environment,
+        "horizon": horizon,
+    }
+    uri = at.ports.documents.write(f"requests/{command.root}/{records.safe(command.id)}.json", request)
+    job = at.ports.platform.start_scoring(command.id, stage, command.root, uri)
+    expected = {**command.limits, "origin": command.origin.isoformat(), "horizon": horizon, "command_id": command.id}
+    expected |= {"model_version": command.pair.model, "environment_version": command.pair.environment}
+    started = m.OperationStarted.of(command, reference=job, output_uri=output, expected=expected)
+    _remember_job(started, _PURPOSES[stage], at)
+    return started
+
+
+_PURPOSES = {Stage.TEST: Phase.TESTING, Stage.PRODUCTION: ScoringPhase.SCORING}
+
+
+def _remember_job(started: m.OperationStarted, purpose: str, at: Handling) -> None:
+    """A job's event names only the job: its row holds the look that the event brings forward."""
+    look = m.LookAtOperation(
+        root=started.root,
+        item=started.item,
+        step=started.step,
+        purpose=purpose,
+        reference=started.reference,
+        output_uri=started.output_uri,
+        looks=0,
+        expected=started.expected,
+    )
+    row = Row(records.safe(started.reference), m.encode(look))
+    at.ports.store.commit(records.JOBS, [Write("put", row)])
+
+
+@handles(m.StartTestInference)
+def start_test_inference(command: m.StartTestInference, at: Handling) -> m.Event:
+    return _score(command, Stage.TEST, at)
+
+
+@handles(m.StartScoring)
+def start_scoring(command: m.StartScoring, at: Handling) -> m.Event:
+    return _score(command, Stage.PRODUCTION, at)
+
+
+def _holder(command: m.Command) -> str:
+    return f"{command.item}.{command.step}"
+
+
+# --------------------------------------------------------------------------------------------------------------- looks
+
+
+@handles(m.LookAtOperation)
+def look_at_operation(command: m.LookAtOperation, at: Handling) -> m.Event:
+    runner = at.ports.etl if command.purpose == "etl" else at.ports.platform
+    status = runner.look(command.reference)
+    if status.state is OperationState.RUNNING:
+        return m.StillRunning.of(command, looks=command.looks)
+    if command.purpose in _PURPOSES.values():
+        at.slots.release(INVOCATION, _holder(command))
+    if status.state is not OperationState.SUCCEEDED:
+        error = status.error or f"{command.reference} is {status.state}"
+        return m.OperationFailed.of(command, error=error, noticed_by=at.noticed_by)
+    return SUCCESSES[command.purpose](command, status, at)
+
+
+def _promoted(command: m.LookAtOperation, status: OperationStatus, at: Handling) -> m.Event:
+    return m.ModelPromoted.of(command, noticed_by=at.noticed_by)
+
+
+def _deployed(stage: Stage, outcome: type[m.Outcome]) -> Success:
+    def deployed(command: m.LookAtOperation, status: OperationStatus, at: Handling) -> m.Event:
+        """Believe what the workspace serves, not what the operation said."""
+        meant = Pair.model_validate(command.expected["pair"])
+        found = at.ports.platform.deployed(stage, command.root)
+        if found is None or found.pair != meant:
+            serves = f"{stage} serves {found.pair}" if found else f"{stage} serves nothing"
+            error = f"the deployment ended well, yet {serves} instead of {meant}"
+            return m.OperationFailed.of(command, error=error, noticed_by=at.noticed_by)
+        return outcome.of(command, noticed_by=at.noticed_by)
+
+    return deployed
+
+
+def _tested(command: m.LookAtOperation, status: OperationStatus, at: Handling) -> m.Event:
+    job, seen = command.reference, at.noticed_by
+    problems = tuple(at.ports.lake.check_predictions(command.output_uri, command.expected))
+    if problems:
+        return m.TestInferenceRefused.of(command, job=job, problems=problems, noticed_by=seen)
+    rows = int(command.expected["horizon"])
+    return m.TestInferenceValidated.of(command, job=job, output_uri=command.output_uri, rows=rows, noticed_by=seen)
+
+
+def _scored(command: m.LookAtOperation, status: OperationStatus, at: Handling) -> m.Event:
+    job, seen = command.reference, at.noticed_by
+    problems = tuple(at.ports.lake.check_predictions(command.output_uri, command.expected))
+    if problems:
+        return m.ScoringRefused.of(command, job=job, problems=problems, noticed_by=seen)
+    _expect_wanted(command, at)  # an attempt that was given up must not replace what a later one published
+    published = at.ports.lake.publish(command.output_uri, command.root, str(command.expected["origin"])[:10])
+    rows = int(command.expected["horizon"])
+    return m.ScoringVerified.of(command, job=job, published_uri=published, rows=rows, noticed_by=seen)
+
+
+def _ingested(command: m.LookAtOperation, status: OperationStatus, at: Handling) -> m.Event:
+    version = status.outputs.get("version") or None
+    return m.EtlSucceeded.of(
+        command,
+        table=status.outputs.get("table_id", ""),
+        version=int(version) if version is not None else None,
+        report=status.outputs.get("report", ""),
+    )
+
+
+Success = Callable[[m.LookAtOperation, OperationStatus, Handling], m.Event]
+SUCCESSES: Mapping[str, Success] = {
+    Phase.PROMOTING: _promoted,
+    Phase.DEPLOYING_TO_TEST: _deployed(Stage.TEST, m.DeployedToTest),
+    Phase.TESTING: _tested,
+    Phase.DEPLOYING_TO_PRODUCTION: _deployed(Stage.PRODUCTION, m.DeployedToProduction),
+    ScoringPhase.SCORING: _scored,
+    "etl": _ingested,
+}
+
+
+@handles(m.CancelOperation)
+def cancel_operation(command: m.CancelOperation, at: Handling) -> None:
+    if command.reference:
+        runner = at.ports.etl if command.root == LAKE else at.ports.platform
+        runner.cancel(command.reference)
+
+
+@handles(m.CheckDeadline)
+def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event:
+    return m.DeadlinePassed.of(command, phase=command.phase)
+
+
+@handles(m.RaiseAlert)
+def raise_alert(command: m.RaiseAlert, at: Handling) -> None:
+    payload = {"item": command.item, "phase": command.phase, "reason": command.reason, "key": command.id}
+    at.ports.topic.publish("SensorForecast.AlertRaised", f"alerts/{command.root}", payload)
+
+
+# ------------------------------------------------------------------------------------------------------------ readings
+
+
+@handles(m.StartEtl)
+def start_etl(command: m.StartEtl, at: Handling) -> m.Event:
+    return m.OperationStarted.of(command, reference=at.ports.etl.start(command.id, command.run_id))
+
+
+@handles(m.ReadDeltaCommit)
+def read_delta_commit(command: m.ReadDeltaCommit, at: Handling) -> m.Event | None:
+    """A hint said that the table has a commit; the log says whether it changed rows."""
+    commit = at.ports.lake.read_commit(command.version)
+    if commit is None or not commit["data_changed"]:
+        return None
+    return m.DeltaCommitted(
+        root=LAKE, table=commit["table_id"], version=commit["version"], report=commit["report"] or ""
+    )
+
+
+@handles(m.ReadSlice)
+def read_slice(command: m.ReadSlice, at: Handling) -> m.Event:
+    reached = _covered(command, at) if command.purpose == "coverage" else _fleet(command, at)
+    part = reached[command.cursor : command.cursor + SLICE]
+    following = command.cursor + SLICE if command.cursor + SLICE < len(reached) else None
+    outcome = m.LastSliceRead if following is None else m.SliceRead
+    return outcome.of(command, commands=tuple(m.encode(c) for c in part), next_cursor=following)
+
+
+def _covered(command: m.ReadSlice, at: Handling) -> list[m.Command]:
+    assert command.version is not None
+    sensors: Mapping[str, Any] = at.ports.lake.read_report(command.report)["sensors"]
+    found: list[m.Command] = []
+    for sensor, seen in sorted(sensors.items()):
+        circuit = at.directory.by_sensor(sensor)
+        if circuit is not None:
+            found.append(
+                m.CoverCircuit(
+                    root=circuit,
+                    item=circuit,
+                    step=0,
+                    table=command.table,
+                    version=command.version,
+                    newest=seen["last"],
+                    counts=seen["counts"],
+                )
+            )
+    return found
+
+
+def _fleet(command: m.ReadSlice, at: Handling) -> list[m.Command]:
+    assert command.origin is not None
+    origin = command.origin
+    return [m.CheckDailyScoring(root=c, item=c, step=0, origin=origin) for c in at.directory.circuits()]
+
+
+@handles(m.CoverCircuit)
+def cover_circuit(command: m.CoverCircuit, at: Handling) -> m.Event:
+    fields = command.model_dump(include={"root", "table", "version", "newest", "counts"})
+    return m.SensorCovered(**fields)
+
+
+@handles(m.CheckDailyScoring)
+def check_daily_scoring(command: m.CheckDailyScoring, at: Handling) -> m.Event:
+    return m.DailyScoringChecked(root=command.root, origin=command.origin)

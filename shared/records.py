@@ -1,0 +1,208 @@
+"""Records: how roots, items, history, inbox, outbox and due rows lie in the state table.
+
+Keys within a shard's partition, in the order in which they sort:
+
+    !0|<time>|<command>      outbox: commands not yet on the queue        } one range read per shard
+    !1|<time>|<command>      due: commands to be given at a time          } finds both, whatever the history
+    $circuit|<circuit>       summary of a circuit and what is open under it
+    $gate|<time>|<approval>  an open approval, oldest first
+    $done|<newest first>|…   an ended release, newest first
+    <root>|0                 the root itself          } one range read
+    <root>|1|<letter>|<item> everything open          } loads both
+    <root>|5|<identity>      inbox: facts that were heard
+    <root>|8|<letter>|<item> everything that has ended
+    <root>|9|<item>|<nnnnnn> history, append-only
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from shared.domain import circuit as circuit_domain
+from shared.domain import lake as lake_domain
+from shared.domain.circuit import Circuit
+from shared.domain.lake import Lake
+from shared.domain.machine import Decision, Item, Kind, Root
+from shared.domain.messages import Command, Event, decode, encode
+from shared.domain.release import GATES, Approval, Release
+from shared.ports import Row, Write
+
+JOBS = "jobs"
+DEAD = "dead"
+SLOTS = "slots"
+
+KINDS: dict[type[Item], Kind] = {**circuit_domain.KINDS, **lake_domain.KINDS}
+_BY_LETTER = {kind.letter: kind for kind in KINDS.values()}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A root and everything open under it, with the rows they came from."""
+
+    root: Root
+    items: Mapping[str, Item]
+    rows: Mapping[str, Row]
+
+
+def stamp(at: datetime) -> str:
+    """A time (UTC) as a key part that sorts by time."""
+    return at.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+
+
+def newest_first(at: datetime) -> str:
+    """A time as a key part that sorts the newest first."""
+    return f"{10**13 - int(at.timestamp() * 1000):013d}"
+
+
+def safe(part: str) -> str:
+    """A key part without the characters that Table Storage refuses."""
+    return quote(part, safe=" :@+|.,=~!-_")
+
+
+def root_range(root: str) -> tuple[str, str]:
+    """The range of a root and everything open under it."""
+    return f"{root}|0", f"{root}|2"
+
+
+def sweep_range(now: datetime) -> tuple[str, str]:
+    """The range of the outbox and of what is due by now."""
+    return "!0|", f"!1|{stamp(now)}~"
+
+
+def inbox_key(event: Event) -> str:
+    return f"{event.root}|5|{safe(event.identity)}"
+
+
+def history_range(root: str, item: str) -> tuple[str, str]:
+    return f"{root}|9|{safe(item)}|", f"{root}|9|{safe(item)}|~"
+
+
+def finished_range(root: str, kind: Kind) -> tuple[str, str]:
+    return f"{root}|8|{kind.letter}|", f"{root}|8|{kind.letter}|~"
+
+
+def load(root: str, rows: Sequence[Row]) -> Loaded:
+    """The root and its open items from the rows of `root_range`."""
+    fresh: Root = Lake(id=root) if root == lake_domain.ROOT else Circuit(id=root)
+    items: dict[str, Item] = {}
+    for row in rows:
+        if row.key == f"{root}|0":
+            fresh = type(fresh).model_validate({k: v for k, v in row.body.items() if k != "revision"})
+        else:
+            item = item_from(row)
+            items[item.id] = item
+    return Loaded(fresh, items, {row.key: row for row in rows})
+
+
+def item_from(row: Row) -> Item:
+    """An item from its row, open or ended."""
+    letter = row.key.split("|")[2]
+    return _BY_LETTER[letter].item.model_validate(row.body)
+
+
+def command_from(row: Row) -> Command:
+    """The command of an outbox or due row."""
+    return decode(row.body)
+
+
+def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime) -> list[Write]:
+    """One transaction: root, items, history, inbox, outbox, due rows and the indexes people read."""
+    root = decision.root or loaded.root
+    found = [*_root(loaded, root), *_items(loaded, decision)]
+    found += [
+        Write(
+            "insert",
+            Row(
+                f"{root.id}|9|{safe(line.item)}|{line.sequence:06d}",
+                {
+                    "item": line.item,
+                    "event": line.event,
+                    "before": line.before,
+                    "after": line.after,
+                    "at": line.at.isoformat(),
+                    "detail": dict(line.detail),
+                },
+            ),
+        )
+        for line in decision.history
+    ]
+    if event.identity:
+        found.append(Write("insert", Row(inbox_key(event), {"at": now.isoformat(), "event": type(event).__name__})))
+    found += [Write("put", row) for row in outbox(decision.commands, now)]
+    found += [
+        Write("put", Row(f"!1|{stamp(due.at)}|{safe(due.command.id)}", encode(due.command))) for due in decision.due
+    ]
+    if isinstance(root, Circuit):
+        found += _indexes(root, loaded, decision, now)
+    return found
+
+
+def outbox(commands: Iterable[Command], now: datetime) -> list[Row]:
+    """The outbox rows of commands given now."""
+    unique = {command.id: command for command in commands}
+    return [Row(f"!0|{stamp(now)}|{safe(command.id)}", encode(command)) for command in unique.values()]
+
+
+def _root(loaded: Loaded, root: Root) -> list[Write]:
+    """The root row is written with every event: its version serialises everything under the root."""
+    key = f"{root.id}|0"
+    before = loaded.rows.get(key)
+    body = {**root.model_dump(mode="json"), "revision": 1 + (before.body["revision"] if before else 0)}
+    return [Write("replace" if before else "insert", Row(key, body, before.etag if before else ""))]
+
+
+def _items(loaded: Loaded, decision: Decision) -> list[Write]:
+    found = []
+    for item in decision.items.values():
+        kind = KINDS[type(item)]
+        tail = f"{kind.letter}|{safe(item.id)}"
+        root = (decision.root or loaded.root).id
+        before = loaded.rows.get(f"{root}|1|{tail}")
+        body = item.model_dump(mode="json")
+        if item.phase in kind.ends:
+            found += [Write("delete", before)] if before else []
+            found.append(Write("insert", Row(f"{root}|8|{tail}", body)))
+        elif before:
+            found.append(Write("replace", Row(before.key, body, before.etag)))
+        else:
+            found.append(Write("insert", Row(f"{root}|1|{tail}", body)))
+    return found
+
+
+def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime) -> list[Write]:
+    found: list[Write] = []
+    for item in decision.items.values():
+        if not isinstance(item, Release):
+            continue
+        before = loaded.items.get(item.id)
+        was = before.approval if isinstance(before, Release) and _open(before) else None
+        now_open = item.approval if _open(item) else None
+        if was and (now_open is None or now_open.id != was.id):
+            found.append(Write("delete", Row(gate_key(was), {})))
+        if now_open and (was is None or now_open != was):
+            found.append(Write("put", Row(gate_key(now_open), {"circuit": circuit.id, "release": item.id})))
+        if item.phase in KINDS[Release].ends:
+            found.append(Write("put", Row(f"$done|{newest_first(now)}|{safe(item.id)}", brief(item))))
+    open_items = {**loaded.items, **decision.items}.values()
+    releases = [brief(i) for i in open_items if isinstance(i, Release) and i.phase not in KINDS[Release].ends]
+    summary = {**circuit.model_dump(mode="json"), "releases": releases, "at": now.isoformat()}
+    found.append(Write("put", Row(f"$circuit|{circuit.id}", summary)))
+    return found
+
+
+def _open(release: Release) -> bool:
+    return release.approval is not None and release.phase in GATES
+
+
+def gate_key(approval: Approval) -> str:
+    return f"$gate|{stamp(approval.requested_at)}|{safe(approval.id)}"
+
+
+def brief(release: Release) -> dict[str, Any]:
+    """A release in a list."""
+    names = {"id", "circuit", "version", "environment", "phase", "since", "deadline", "reason", "created_at"}
+    return release.model_dump(mode="json", include=names)

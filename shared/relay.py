@@ -1,0 +1,82 @@
+"""Relay: moves commands from the outbox, and what has fallen due, to the work queue.
+
+`nudge` runs right after a commit; `sweep` is the timer's, and finds what a crash left behind. Both send first and
+remove afterwards, so a crash in between sends twice and loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared import records
+from shared.domain.messages import Command, LookAtOperation, decode, encode
+from shared.errors import Conflict
+from shared.ports import Clock, Row, StateStore, WorkQueue, Write
+
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Work:
+    """A command on the queue: how often it was put back, and what made us look."""
+
+    command: Command
+    attempt: int = 0
+    noticed_by: str = "command"
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {"command": encode(self.command), "attempt": self.attempt, "noticed_by": self.noticed_by},
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Work:
+        """Raises ValueError for text that is not a command of ours."""
+        try:
+            document = json.loads(text)
+            return cls(decode(document["command"]), int(document["attempt"]), str(document["noticed_by"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a work message: {error!r}") from error
+
+
+class Relay:
+    """From rows to the queue."""
+
+    def __init__(self, store: StateStore, queue: WorkQueue, clock: Clock) -> None:
+        self._store = store
+        self._queue = queue
+        self._clock = clock
+
+    def nudge(self, partition: str, outbox: Sequence[Row]) -> None:
+        """Send what a commit has just put out."""
+        self._send(partition, outbox)
+
+    def sweep(self) -> int:
+        """Send everything that waits or is due, in every shard; returns how many commands that was."""
+        sent = 0
+        for partition in self._store.shards:
+            while rows := self._store.read_range(partition, *records.sweep_range(self._clock.now()), limit=BATCH):
+                self._send(partition, rows)
+                sent += len(rows)
+                if len(rows) < BATCH:
+                    break
+        return sent
+
+    def _send(self, partition: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            command = records.command_from(row)
+            due_look = row.key.startswith("!1|") and isinstance(command, LookAtOperation)
+            self._queue.send(Work(command, noticed_by="reconciler" if due_look else "command").to_json())
+        for start in range(0, len(rows), BATCH):
+            self._remove(partition, rows[start : start + BATCH])
+
+    def _remove(self, partition: str, rows: Sequence[Row]) -> None:
+        try:
+            self._store.commit(partition, [Write("delete", Row(row.key, {})) for row in rows])
+        except Conflict:
+            # Another relay removed some of them meanwhile: what is left goes one by one.
+            for row in rows if len(rows) > 1 else ():
+                self._remove(partition, [row])
