@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from random import Random
 
 from shared import records
@@ -52,7 +53,7 @@ class Advance:
         for _ in range(CONFLICTS_ALLOWED):
             loaded = records.load(event.root, self._store.read_range(partition, *records.root_range(event.root)))
             now = self._clock.now()
-            decision = self._decide(loaded, event)
+            decision = self._decide(loaded, event, now)
             if decision.verdict is Verdict.IGNORED:
                 log.debug("%s %s: nothing to do: %s", event.root, type(event).__name__, decision.reason)
                 return Advanced(Verdict.IGNORED, decision.reason)
@@ -74,8 +75,8 @@ class Advance:
             return Advanced(Verdict.APPLIED, history=decision.history, partition=partition, outbox=outbox)
         raise Transient(f"{event.root}: {CONFLICTS_ALLOWED} conflicts in a row while applying {type(event).__name__}")
 
-    def _decide(self, loaded: records.Loaded, event: Event) -> Decision:
-        rules, now = self._rules_of(event.root), self._clock.now()
+    def _decide(self, loaded: records.Loaded, event: Event, now: datetime) -> Decision:
+        rules = self._rules_of(event.root)
         if isinstance(loaded.root, Lake):
             return lake_domain.decide(loaded.root, loaded.items, event, rules, now)
         assert isinstance(loaded.root, Circuit)
