@@ -1,0 +1,56 @@
+"""Names and ids that AzureML and Azure Resource Manager would give."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from uuid import uuid4
+
+from shared.domain.values import Stage, split_circuit
+
+_GROUP = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/sensor-forecast-local/providers"
+LAKE_ACCOUNT = "sensorforecastlake"
+LAKE_CONTAINER = "lake"
+TABLE_PATH = "processed/sensor_data"
+STORAGE_ID = f"{_GROUP}/Microsoft.Storage/storageAccounts/{LAKE_ACCOUNT}"
+REGISTRY = "registry"
+
+_SUFFIXES = {Stage.DEV: "dev", Stage.TEST: "tst", Stage.PRODUCTION: "prd"}
+
+
+class Work(StrEnum):
+    """What the platform can be asked to start."""
+
+    PROMOTION = "promotion"
+    DEPLOYMENT = "deployment"
+    TRAINING = "training"
+    SCORING = "scoring"
+    ETL = "etl"
+
+
+def workspace_id(stage: Stage) -> str:
+    """The workspace's ARM resource id: the `topic` of its events."""
+    return f"{_GROUP}/Microsoft.MachineLearningServices/workspaces/{stage}"
+
+
+def endpoint_name(stage: Stage, circuit: str) -> str:
+    """The batch endpoint of the circuit's plant; unique in a region, hence the workspace's suffix."""
+    return f"batch-endpoint-plant-{split_circuit(circuit)[0]}-{_SUFFIXES[stage]}"
+
+
+def deployment_name(circuit: str) -> str:
+    return f"deployment-circuit-{split_circuit(circuit)[1]}"
+
+
+def experiment_name(circuit: str) -> str:
+    plant, name = split_circuit(circuit)
+    return f"plant_{plant}_circuit_{name}"
+
+
+def new_job_name(work: Work) -> str:
+    """A name the caller could not have guessed, as AzureML gives to jobs it starts for somebody."""
+    prefix = {Work.SCORING: "batchjob", Work.TRAINING: "command", Work.ETL: "spark"}[work]
+    return f"{prefix}-{uuid4()}"
+
+
+def new_operation_id() -> str:
+    return str(uuid4())

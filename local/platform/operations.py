@@ -1,0 +1,60 @@
+"""Long-running operations: promotion to the registry and deployment. Accepted at once, done and ended later."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from local.platform import names
+from local.platform.faults import FaultKind
+from local.platform.jobs import JobRunner, NotReady
+from local.platform.ledger import DeploymentRow, Ledger, State, WorkItem
+from local.platform.names import Work
+from shared.domain.values import Stage, model_name
+
+log = logging.getLogger(__name__)
+
+
+class OperationRunner:
+    """Ends operations that are due; one at a time, which their milliseconds allow."""
+
+    def __init__(self, ledger: Ledger, jobs: JobRunner) -> None:
+        self._ledger = ledger
+        self._jobs = jobs
+
+    def step(self) -> None:
+        """Do what is due. Interrupted anywhere it is done again: each effect finds its own traces."""
+        for operation in self._ledger.due_operations():
+            try:
+                self._perform(operation)
+            except NotReady:
+                return
+            except Exception as error:  # whatever the effect raised is how the operation failed
+                log.warning("%s %s failed", operation.work, operation.reference, exc_info=error)
+                self._ledger.finish(operation.reference, State.FAILED, error=f"{type(error).__name__}: {error}")
+
+    def _perform(self, operation: WorkItem) -> None:
+        if operation.fault(FaultKind.OPERATION_FAILS):
+            self._ledger.finish(operation.reference, State.FAILED, error="InternalServerError: the operation failed")
+        elif operation.work is Work.PROMOTION:
+            version = self._jobs.on_stores("promote", model_name(operation.circuit), operation.request["model_version"])
+            self._ledger.finish(operation.reference, State.SUCCEEDED, outputs={"registry_version": str(version)})
+        else:
+            row = _deployment(operation)
+            self._jobs.on_stores("require_promoted", model_name(operation.circuit), row.model_version)
+            self._ledger.finish(operation.reference, State.SUCCEEDED, deployment=row)
+
+
+def _deployment(operation: WorkItem) -> DeploymentRow:
+    request: Mapping[str, str] = operation.request
+    stage = Stage(operation.stage)
+    return DeploymentRow(
+        endpoint=names.endpoint_name(stage, operation.circuit),
+        name=names.deployment_name(operation.circuit),
+        stage=stage,
+        circuit=operation.circuit,
+        model_version=int(request["model_version"]),
+        environment_version=request["environment_version"],
+        tags={**operation.request["tags"], "deployed_at": datetime.now(UTC).isoformat()},
+    )

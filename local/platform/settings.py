@@ -1,0 +1,44 @@
+"""What the service is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.platform.names import TABLE_PATH
+
+
+@dataclass(frozen=True)
+class PlatformSettings:
+    """Folders, addresses and limits; times in seconds. Keys come from the environment, never the command line."""
+
+    state: Path
+    config: Path
+    lake: Path
+    landing: Path
+    port: int
+    key: str
+    topic_endpoint: str
+    topic_key: str
+    storage_connection: str = ""
+    operation_delay: float = 0.2
+    training_processes: int = 5
+    scoring_processes: int = 2
+    training_timeout: float = 600.0
+    scoring_timeout: float = 120.0
+    etl_timeout: float = 600.0
+    max_job_attempts: int = 3
+    publish_backoff: float = 0.5
+
+    @property
+    def ledger(self) -> Path:
+        return self.state / "platform.sqlite"
+
+    @property
+    def stores(self) -> Path:
+        return self.state / "stores"
+
+    @property
+    def table_uri(self) -> str:
+        """The one Delta table that the ETL writes and training and scoring read."""
+        return str(self.lake / TABLE_PATH)
