@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.yaml_documents import ConfigurationError, Key, YamlDocument, YamlReader
+
+__all__ = ["CircuitConfig", "ConfigurationError", "Fleet", "Policy", "load_fleet"]
 
 # Ids become paths, table keys and AzureML names. `batch-endpoint-plant-{plant}-{3}` and `deployment-circuit-{circuit}`
 # may have 32 characters, which leaves 7 for a plant and 13 for a circuit.
@@ -271,139 +272,13 @@ class Fleet(Frozen):
         return next((circuit for circuit in self if circuit.sensor_id == sensor_id), None)
 
 
-# --- loading ---------------------------------------------------------------------------------------------------------
-
-Key = tuple[str | int, ...]
-Model = TypeVar("Model", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class ConfigurationProblem:
-    """One thing that is wrong, where it is, and what would be right."""
-
-    file: str
-    line: int
-    key: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.key + ': ' if self.key else ''}{self.problem}"
-
-
-class ConfigurationError(ValueError):
-    """The configuration folder cannot be used; `problems` holds everything that is wrong with it."""
-
-    def __init__(self, problems: list[ConfigurationProblem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda p: (p.file, p.line, p.key)))
-        count = f"{len(problems)} problem{'s' * (len(problems) != 1)} in the configuration"
-        super().__init__("\n".join([f"{count}:", *map(str, self.problems)]))
-
-
-@dataclass
-class _Document:
-    """The content of a YAML file, with the file and line of every key in it."""
-
-    content: dict[str, Any]
-    places: dict[Key, tuple[str, int]]
-
-    def place(self, key: Key) -> tuple[str, int]:
-        while key not in self.places:
-            key = key[:-1]
-        return self.places[key]
-
-    def below(self, key: Key) -> _Document:
-        """The mapping under `key`, or an empty one; its places keep pointing into the file."""
-        content: Any = self.content
-        for step in key:
-            content = content.get(step, {}) if isinstance(content, dict) else {}
-        places = {place[len(key) :]: where for place, where in self.places.items() if place[: len(key)] == key}
-        return _Document(content if isinstance(content, dict) else {}, places or {(): self.place(key)})
-
-    def over(self, base: _Document) -> _Document:
-        """This document with what it leaves out taken from `base`, key by key in nested mappings."""
-        return _Document(_merged(base.content, self.content), base.places | self.places)
-
-
-def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in top.items():
-        below = result.get(key)
-        result[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return result
-
-
-@dataclass
-class _Loader:
-    """Reads one configuration folder and collects what is wrong with it."""
-
-    folder: Path
-    problems: list[ConfigurationProblem] = field(default_factory=list)
-
-    def report(self, place: tuple[str, int], key: Key | str, problem: str) -> None:
-        dotted = key if isinstance(key, str) else ".".join(map(str, key))
-        self.problems.append(ConfigurationProblem(*place, dotted, problem))
-
-    def _name(self, path: Path) -> str:
-        return f"{self.folder.name}/{path.relative_to(self.folder).as_posix()}"
-
-    def read(self, path: Path) -> _Document | None:
-        name = self._name(path)
-        if not path.is_file():
-            self.report((name, 1), "", "the file does not exist; create it, or take the circuit out of the master list")
-            return None
-        try:
-            # Some YAML errors only show when scalars are constructed (an impossible date, for example).
-            loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
-            node = loader.get_single_node()
-            places: dict[Key, tuple[str, int]] = {(): (name, 1)}
-            content = self._construct(loader, node, (), name, places) if node else {}
-        except (yaml.YAMLError, ValueError) as error:
-            mark = getattr(error, "problem_mark", None)
-            reason = getattr(error, "problem", None) or str(error)
-            self.report((name, mark.line + 1 if mark else 1), "", f"not valid YAML: {reason}")
-            return None
-        if not isinstance(content, dict):
-            self.report((name, 1), "", "a mapping of keys to values is expected")
-            return None
-        return _Document(content, places)
-
-    def _construct(
-        self, loader: yaml.SafeLoader, node: Node, key: Key, file: str, places: dict[Key, tuple[str, int]]
-    ) -> Any:
-        if isinstance(node, MappingNode):
-            mapping: dict[str, Any] = {}
-            for key_node, value_node in node.value:
-                name, line = str(key_node.value), key_node.start_mark.line + 1
-                if name in mapping:
-                    first = places[(*key, name)][1]
-                    self.report((file, line), (*key, name), f"the key was already given on line {first}")
-                places[(*key, name)] = (file, line)
-                mapping[name] = self._construct(loader, value_node, (*key, name), file, places)
-            return mapping
-        if isinstance(node, SequenceNode):
-            for index, item in enumerate(node.value):
-                places[(*key, index)] = (file, item.start_mark.line + 1)
-            return [self._construct(loader, item, (*key, i), file, places) for i, item in enumerate(node.value)]
-        assert isinstance(node, ScalarNode)
-        try:
-            return loader.construct_object(node)
-        except ValueError as error:
-            self.report((file, node.start_mark.line + 1), key, f"{node.value!r} is not possible: {error}")
-            return None
-
-    def parse(self, model: type[Model], document: _Document) -> Model | None:
-        try:
-            return model.model_validate(document.content)
-        except ValidationError as error:
-            for detail in error.errors():
-                key = tuple(step for step in detail["loc"] if step != "[key]")
-                self.report(document.place(key), key, _explain(model, key, dict(detail)))
-            return None
+class _FleetReader(YamlReader):
+    """Reads a configuration folder; what the files say of each other is checked here."""
 
     def load(self) -> Fleet:
         policy_document = self.read(self.folder / "policy.yml")
         policy = self.parse(Policy, policy_document) if policy_document else None
-        defaults = policy_document.below(("defaults",)) if policy_document else _Document({}, {})
+        defaults = policy_document.below(("defaults",)) if policy_document else YamlDocument({}, {})
         master_document = self.read(self.folder / "plants_circuits.yml")
         master = self.parse(MasterList, master_document) if master_document else None
         circuits: dict[str, CircuitConfig] = {}
@@ -421,12 +296,12 @@ class _Loader:
                     if circuit := self._circuit(document, plant_id, circuit_id, policy, list(circuits.values())):
                         circuits[circuit.key] = circuit
             for path in sorted(set((self.folder / "plants").glob("**/*.yml")) - listed):
-                self.report((self._name(path), 1), "", "not in plants_circuits.yml; add it there, or remove the file")
-        if self.problems or policy is None or master is None:
-            raise ConfigurationError(self.problems)
+                self.report((self.name_of(path), 1), "", "not in plants_circuits.yml; add it there, or remove the file")
+        self.raise_problems()
+        assert policy and master, "a model that is missing was reported"
         return Fleet(policy=policy, plants=master.plants, circuits=dict(sorted(circuits.items())))
 
-    def _listed_ids(self, master: _Document) -> Iterator[tuple[str, str]]:
+    def _listed_ids(self, master: YamlDocument) -> Iterator[tuple[str, str]]:
         """Pairs of ids that are safe to make a path of; two that differ only in case are reported."""
         plants = master.below(("plants",)).content
         self._report_case_twins(master, ("plants",), plants)
@@ -438,7 +313,7 @@ class _Loader:
                 if plant_id.isalnum() and circuit_id.isalnum():
                     yield plant_id, circuit_id
 
-    def _report_case_twins(self, document: _Document, where: Key, ids: Mapping[str, Any]) -> None:
+    def _report_case_twins(self, document: YamlDocument, where: Key, ids: Mapping[str, Any]) -> None:
         seen: dict[str, str] = {}
         for name in ids:
             if (first := seen.setdefault(name.casefold(), name)) != name:
@@ -447,7 +322,7 @@ class _Loader:
 
     def _circuit(
         self,
-        document: _Document,
+        document: YamlDocument,
         plant_id: str,
         circuit_id: str,
         policy: Policy | None,
@@ -464,7 +339,7 @@ class _Loader:
             self._check_sensor(document, circuit, others)
         return circuit
 
-    def _check_columns(self, document: _Document, circuit: CircuitConfig, policy: Policy) -> None:
+    def _check_columns(self, document: YamlDocument, circuit: CircuitConfig, policy: Policy) -> None:
         target_key: Key = ("training", "target_column")
         columns_key: Key = ("training", "data_filters", "feature_columns")
         used = [(target_key, circuit.target_column)]
@@ -480,7 +355,7 @@ class _Loader:
                 self.report(document.place(key), key, f"{name!r} {reason}; take it out")
             seen.add(name)
 
-    def _check_sensor(self, document: _Document, circuit: CircuitConfig, others: list[CircuitConfig]) -> None:
+    def _check_sensor(self, document: YamlDocument, circuit: CircuitConfig, others: list[CircuitConfig]) -> None:
         key: Key = ("training", "data_filters", "sensor_id")
         expected = f"SENSOR_{circuit.key}"
         if circuit.sensor_id != expected and not circuit.training.data_filters.custom_sensor_id:
@@ -491,37 +366,9 @@ class _Loader:
                 self.report(document.place(key), key, f"{circuit.sensor_id!r} already belongs to {other.key}")
 
 
-def _explain(model: type[BaseModel], key: Key, detail: dict[str, Any]) -> str:
-    """Pydantic's finding in words that say what is allowed."""
-    given = detail.get("input")
-    match detail["type"]:
-        case "missing":
-            return "a required key is missing"
-        case "extra_forbidden":
-            allowed = list(_fields_at(model, key[:-1]))
-            near = get_close_matches(str(key[-1]), allowed, n=1)
-            return "unknown key" + (f"; did you mean {near[0]}?" if near else "") + f" Allowed: {', '.join(allowed)}"
-        case "value_error":
-            return str(detail["ctx"]["error"])
-        case _:
-            shown = "" if isinstance(given, dict | list) else f" (got {given!r})"
-            return f"{detail['msg'][0].lower()}{detail['msg'][1:]}{shown}"
-
-
-def _fields_at(model: type[BaseModel], key: Key) -> Iterator[str]:
-    annotation: Any = model
-    for step in key:
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            annotation = annotation.model_fields[str(step)].annotation
-        elif arguments := get_args(annotation):
-            annotation = arguments[-1]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield from annotation.model_fields
-
-
 def load_fleet(folder: Path | str) -> Fleet:
     """The fleet that a configuration folder describes.
 
     Raises ConfigurationError with every problem of every file: file, line, key, what is wrong, what is allowed.
     """
-    return _Loader(Path(folder)).load()
+    return _FleetReader(Path(folder)).load()
