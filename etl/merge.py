@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 import pyarrow as pa
@@ -44,6 +45,12 @@ class Change:
     rows: pl.DataFrame
     sensors: pl.DataFrame
     closed_days: pl.DataFrame
+
+    @property
+    def dates(self) -> tuple[date, date]:
+        """First and last date of the changed rows."""
+        dates = self.rows["date"].unique().sort()
+        return dates[0], dates[-1]
 
     @property
     def inserted(self) -> int:
@@ -150,7 +157,7 @@ def _compare(table: DeltaTable, rows: pl.DataFrame, features: Sequence[str]) -> 
 
 
 def _commit(table: DeltaTable, change: Change, metadata: Mapping[str, str]) -> None:
-    first, last = change.rows["date"].min(), change.rows["date"].max()
+    first, last = change.dates
     # The literal range lets delta-rs skip all other partitions; without retries inside, a commit that lost is compared
     # anew instead of being moved on top of rows nobody looked at.
     metrics = (

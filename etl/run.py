@@ -61,6 +61,7 @@ def _report(run_id: str, source: Readings, policy: Policy, fleet: Fleet, change:
     if change is None or change.version is None:
         table_id = change.table_id if change else None
         return EtlReport(run_id=run_id, table_id=table_id, version=None, rejected_sources=rejected)
+    first_date, last_date = change.dates
     counts = quality.assess(change.rows, policy.features)
     known = {circuit.sensor_id for circuit in fleet}
     return EtlReport(
@@ -69,8 +70,8 @@ def _report(run_id: str, source: Readings, policy: Policy, fleet: Fleet, change:
         version=change.version,
         rows_inserted=change.inserted,
         rows_updated=change.updated,
-        first_date=change.rows["date"].min(),
-        last_date=change.rows["date"].max(),
+        first_date=first_date,
+        last_date=last_date,
         sensors={
             row["sensor_id"]: SensorReport(
                 first=row["first"],

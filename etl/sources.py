@@ -99,7 +99,7 @@ def _check_columns(schema: pl.Schema, name: str, features: Sequence[str]) -> Non
 def _with_utc_timestamps(frame: pl.LazyFrame, schema: pl.Schema, name: str) -> pl.LazyFrame:
     match schema["timestamp"]:
         case pl.Datetime(time_zone=None):
-            raise SourceError(f"{name}: timestamps have no time zone; write them in UTC (or map the file: DATA, MAPPING)")
+            raise SourceError(f"{name}: timestamps have no time zone; write them in UTC, or give a MAPPING")
         case pl.Datetime():
             moment = pl.col("timestamp").dt.convert_time_zone("UTC")
         case pl.String:

@@ -16,8 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from shared.configuration import FeatureColumn, Fleet
+
+Array = NDArray[np.float64]
 
 BLOCK_DAYS = 30
 MEMORY_HOURS = 240  # past noise that still matters
@@ -82,7 +85,7 @@ def _block(sensor_id: str, features: dict[str, FeatureColumn], day: date, seed: 
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
     character = _generator(seed, sensor_id)
     load = _load(character, sensor_id, day, seed)
-    columns: dict[str, np.ndarray] = {}
+    columns: dict[str, Array] = {}
     for name, feature in features.items():
         columns[name] = _channel(_generator(seed, sensor_id, name), load, feature, sensor_id, name, day, seed)
     timestamps = np.datetime64(begin.replace(tzinfo=None), "us") + np.arange(hours) * np.timedelta64(3600, "s")
@@ -95,15 +98,16 @@ def _block(sensor_id: str, features: dict[str, FeatureColumn], day: date, seed: 
     return _with_faults(frame, list(features), features, _generator(seed, sensor_id, "faults", day))
 
 
-def _noise(memory: float, *key: object, day: date) -> np.ndarray:
+def _noise(memory: float, *key: object, day: date) -> Array:
     """Unit-variance AR(1) noise for the block, a function of `key` and the hour alone: (BLOCK_DAYS * 24,)."""
     before = _generator(*key, day - timedelta(days=BLOCK_DAYS)).standard_normal(BLOCK_DAYS * 24)
     now = _generator(*key, day).standard_normal(BLOCK_DAYS * 24)
     white = np.concatenate([before[-MEMORY_HOURS + 1 :], now])
-    return np.convolve(white, memory ** np.arange(MEMORY_HOURS), mode="valid") * np.sqrt(1 - memory**2)
+    noise: Array = np.convolve(white, memory ** np.arange(MEMORY_HOURS), mode="valid") * np.sqrt(1 - memory**2)
+    return noise
 
 
-def _load(character: np.random.Generator, sensor_id: str, day: date, seed: int) -> np.ndarray:
+def _load(character: np.random.Generator, sensor_id: str, day: date, seed: int) -> Array:
     """Hidden load of the block and of the MEMORY_HOURS before it, around zero with a spread of about one."""
     hours = np.arange(-MEMORY_HOURS, BLOCK_DAYS * 24) + (day - _EPOCH).days * 24.0
     peak, evening, weekend, season = character.uniform([9, 0.2, 0.3, 0.1], [17, 0.6, 1.0, 0.4])
@@ -112,18 +116,19 @@ def _load(character: np.random.Generator, sensor_id: str, day: date, seed: int) 
     rhythm += season * np.cos(2 * np.pi * hours / (365.25 * 24))
     noise = _noise(0.97, seed, sensor_id, "load", day=day)
     previous = _noise(0.97, seed, sensor_id, "load", day=day - timedelta(days=BLOCK_DAYS))
-    return rhythm + 0.1 * np.concatenate([previous[-MEMORY_HOURS:], noise])
+    load: Array = rhythm + 0.1 * np.concatenate([previous[-MEMORY_HOURS:], noise])
+    return load
 
 
 def _channel(
     character: np.random.Generator,
-    load: np.ndarray,
+    load: Array,
     feature: FeatureColumn,
     sensor_id: str,
     name: str,
     day: date,
     seed: int,
-) -> np.ndarray:
+) -> Array:
     """One measured column of the block in the feature's own unit, well inside its plausible range."""
     sign = -1 if character.random() < 0.25 else 1
     coupling, inertia, middle, swing = character.uniform([0.7, 0.5, 0.4, 0.05], [1.0, 0.9, 0.6, 0.09])
@@ -133,7 +138,8 @@ def _channel(
     jitter = _generator(seed, sensor_id, name, "jitter", day).standard_normal(BLOCK_DAYS * 24)
     signal = sign * coupling * response + 0.07 * own + 0.03 * jitter
     span = feature.maximum - feature.minimum
-    return np.round(feature.minimum + span * (middle + swing * signal), 3)
+    values: Array = np.round(feature.minimum + span * (middle + swing * signal), 3)
+    return values
 
 
 def _with_faults(
@@ -155,6 +161,6 @@ def _with_faults(
     hour = np.arange(rows) % 24
     late = (chance.random(rows) < LATE_RATE) & (hour >= 8) & (hour < 16)
     delay = np.where(late, chance.integers(12, 30, rows), 0)
-    frame = frame.with_columns(pl.col("arrival") + pl.duration(hours=pl.Series(delay)))
+    frame = frame.with_columns(pl.col("arrival") + pl.duration(hours=pl.lit(pl.Series(delay))))
     repeats = 1 + (chance.random(rows) < DUPLICATE_RATE)
     return frame[np.repeat(np.arange(rows), repeats * ~out)]

@@ -16,7 +16,7 @@ COVERAGE = 0.9  # share of the truth that the interval is made to hold
 class Evaluation:
     """Errors over all origins and steps, mae, rmse and naive_mae in the scale that was given.
 
-    naive is the better of persistence and seasonal naive; skill is 1 - mae / naive_mae, positive if the model is better.
+    naive is the better of persistence and seasonal naive; skill is 1 - mae / naive_mae: positive is better than naive.
     mape is None where the target comes near zero; coverage is of the interval, measured on origins that did not set it.
     """
 

@@ -6,6 +6,7 @@ Levels enter as differences from the last value, so that a sensor that settles a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -53,7 +54,7 @@ class FeatureSpec:
         """Features at the given grid positions, each at least LOOKBACK_HOURS from the start: (origins, features)."""
         target = history.values[self.target]
         last = target[origins]
-        columns = [last]
+        columns: list[NDArray[Any]] = [last]
         columns += [target[origins - lag] - last for lag in LAGS]
         statistics = [_window_mean_and_std(target, window) for window in WINDOWS]
         columns += [mean[origins] - last for mean, _ in statistics]
@@ -73,12 +74,14 @@ class FeatureSpec:
 def season_before(values: Array, origins: Positions, horizon: int, season: int) -> Array:
     """For each step the newest known value of the same hour of the day or week: (origins, horizon)."""
     steps = np.arange(1, horizon + 1)
-    return values[origins[:, None] + steps - season * -(-steps // season)]
+    known: Array = values[origins[:, None] + steps - season * -(-steps // season)]
+    return known
 
 
 def future(values: Array, origins: Positions, horizon: int) -> Array:
     """The values that the forecasts from these origins are about: (origins, horizon)."""
-    return values[origins[:, None] + np.arange(1, horizon + 1)]
+    truth: Array = values[origins[:, None] + np.arange(1, horizon + 1)]
+    return truth
 
 
 def _window_mean_and_std(values: Array, window: int) -> tuple[Array, Array]:

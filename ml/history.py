@@ -73,10 +73,11 @@ def read_history(
     """
     present = {field.name for field in table.schema().fields}
     if missing := [name for name in columns if name not in present]:
-        raise IncompleteInput(f"{sensor_id}: the table has no column {', '.join(missing)}; add it to policy.yml, run ETL")
+        raise IncompleteInput(f"{sensor_id}: the table has no column {', '.join(missing)}; add it to policy.yml")
     readings = scan(table, sensor_id, columns, first, last).collect()
     if readings.is_empty():
-        raise IncompleteInput(f"{sensor_id} has no readings up to {last:%Y-%m-%dT%H:%MZ}; check its name and the ETL run")
+        since = f" from {first:%Y-%m-%dT%H:%MZ}" if first else ""
+        raise IncompleteInput(f"{sensor_id} has no readings{since} to {last:%Y-%m-%dT%H:%MZ}; check its name, run ETL")
     hourly = (
         readings.with_columns(
             pl.col("timestamp").dt.truncate("1h"),

@@ -41,7 +41,7 @@ class PredictionsUnreadable(ValueError):
 
 @dataclass(frozen=True)
 class ForecastLimits:
-    """What a forecast must look like. plausible range: [target_min - spread, target_max + spread] with spread = k sd."""
+    """What a forecast must look like; plausible is up to plausible_range_sd * target_sd beyond target_min and _max."""
 
     circuit: str
     origin: datetime

@@ -71,8 +71,8 @@ def _check_model(request: ScoringRequest, model: CircuitForecaster) -> None:
         raise WrongInput(f"the deployed model is {model.circuit}'s, the request is {request.circuit}'s; redeploy it")
     if model.spec.horizon != request.horizon:
         raise WrongInput(
-            f"{request.circuit}: model {request.model_version} forecasts {model.spec.horizon} hours, the request asks for"
-            f" {request.horizon}"
+            f"{request.circuit}: model {request.model_version} forecasts {model.spec.horizon} hours, not {request.horizon};"
+            " send the model's own horizon"
         )
 
 
@@ -85,13 +85,18 @@ def _read(request: ScoringRequest, model: CircuitForecaster) -> tuple[DeltaTable
     except (DeltaError, OSError, pl.exceptions.ComputeError):
         table = open_version(request.table_uri, None)
         _check_table(request, table)
-        if table.version() <= request.delta_version:
+        if table.version() < request.delta_version:
+            raise StaleInput(
+                f"{request.circuit}: {request.table_uri} has no version {request.delta_version} yet, its newest is"
+                f" {table.version()}; try again after the ETL run"
+            ) from None
+        if table.version() == request.delta_version:
             raise
         return table, _history(request, model, table)
 
 
 def _check_table(request: ScoringRequest, table: DeltaTable) -> None:
-    if table.metadata().id != request.table_id:
+    if str(table.metadata().id) != request.table_id:
         raise WrongInput(
             f"{request.circuit}: {request.table_uri} is table {table.metadata().id}, the request is about"
             f" {request.table_id}: the table was made anew; ask for a scoring of its own commits"
@@ -170,7 +175,7 @@ def score_file(file: Path, load_model: LoadModel) -> ScoringSummary:
     request = ScoringRequest.model_validate_json(file.read_bytes())
     deployed = (os.environ.get("PLANT_ID", request.plant_id), os.environ.get("CIRCUIT_ID", request.circuit_id))
     if deployed != (request.plant_id, request.circuit_id):
-        raise WrongInput(f"{file} is for {request.circuit}, this deployment serves {'_'.join(deployed)}; invoke that one")
+        raise WrongInput(f"{file} is for {request.circuit}, this deployment is {'_'.join(deployed)}'s")
     return score(request, load_model)
 
 

@@ -17,6 +17,7 @@ if __name__ == "__main__":
     limit_threads()
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ml.artifact import CircuitForecaster
 from ml.errors import IncompleteInput, ModelInputError
@@ -77,10 +78,11 @@ def fit(request: TrainingRequest) -> Fit:
     scale = float(np.nanstd(target[:holdout_start]))
 
     forecaster = ChangeForecaster(spec, training.hyperparameters, request.seed)
-    forecast = forecaster.fit(features[before], truth[before]).predict(features[judged])
+    with threadpool_limits(limits=1):  # the data are small: more threads, on a shared machine, take ten times as long
+        forecast = forecaster.fit(features[before], truth[before]).predict(features[judged])
+        forecaster.fit(features, truth)
     evaluation = evaluate(target, origins[judged], forecast, scale)
     offsets = interval_offsets(truth[judged], forecast)
-    forecaster.fit(features, truth)
     plausible = {name: request.plausible_ranges[name] for name in spec.columns if name in request.plausible_ranges}
     return Fit(
         model=CircuitForecaster(circuit.key, circuit.sensor_id, forecaster, plausible, offsets),
@@ -101,8 +103,8 @@ def _check_enough(circuit: str, history: History, spec: FeatureSpec, holdout_hou
     needed = LOOKBACK_HOURS + spec.horizon + MINIMUM_TRAINING_HOURS
     if history.hours - holdout_hours < needed or holdout_hours < 2 * spec.horizon:
         raise IncompleteInput(
-            f"{circuit}: {history.hours} hours of history ({history.start:%Y-%m-%d} to {history.newest:%Y-%m-%d}) are too"
-            f" few, {needed + holdout_hours} are needed; move cutoff_date or wait for more readings"
+            f"{circuit}: {history.hours} hours of history ({history.start:%Y-%m-%d} to {history.newest:%Y-%m-%d}) are"
+            f" too few, {needed + holdout_hours} are needed; move cutoff_date or wait for more readings"
         )
     target = history.values[spec.target]
     known = float((~np.isnan(target)).mean())
@@ -206,12 +208,13 @@ def _find_registered(client: MlflowClient, request: TrainingRequest) -> Training
     if not found:
         return None
     first = min(found, key=lambda candidate: int(candidate.version))
+    run_id = str(first.run_id)
     return TrainingResult(
         model_name=name,
         model_version=int(first.version),
-        run_id=first.run_id,
+        run_id=run_id,
         command_id=request.command_id,
-        metrics=client.get_run(first.run_id).data.metrics,
+        metrics=client.get_run(run_id).data.metrics,
         tags=dict(first.tags),
         already_registered=True,
     )
