@@ -58,6 +58,17 @@ def read_commit(table_uri: str, version: int) -> CommitSummary:
     )
 
 
+def newest_version(table_uri: str) -> int | None:
+    """The table's newest version, or None while there is no table."""
+    from deltalake import DeltaTable  # only the Function App's ETL handler needs it
+    from deltalake.exceptions import TableNotFoundError
+
+    try:
+        return int(DeltaTable(table_uri, storage_options=storage_options(table_uri), without_files=True).version())
+    except TableNotFoundError:
+        return None
+
+
 def _table_id(table_uri: str, actions: list[dict[str, Any]]) -> str:
     for action in actions:
         if "metaData" in action:

@@ -131,4 +131,3 @@ class Application:
 
     def _rules(self, root: str) -> Rules:
         return self.directory.rules(root)
-

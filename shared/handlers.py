@@ -43,7 +43,8 @@ SLOT_LEASE = timedelta(hours=2)
 class Directory(Protocol):
     """What the configuration says about the fleet."""
 
-    max_invocations: int
+    @property
+    def max_invocations(self) -> int: ...
 
     def circuits(self) -> Sequence[str]: ...
 
@@ -206,7 +207,11 @@ def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Han
     uri = at.ports.documents.write(f"requests/{command.root}/{records.safe(command.id)}.json", request)
     job = at.ports.platform.start_scoring(command.id, stage, command.root, uri)
     expected = {**command.limits, "origin": command.origin.isoformat(), "horizon": horizon, "command_id": command.id}
-    expected |= {"model_version": command.pair.model, "environment_version": command.pair.environment}
+    expected |= {
+        "circuit": command.root,
+        "model_version": command.pair.model,
+        "plausible_range_sd": at.directory.rules(command.root).plausible_range_sd,
+    }
     started = m.OperationStarted.of(command, reference=job, output_uri=output, expected=expected)
     _remember_job(started, _PURPOSES[stage], at)
     return started
@@ -382,9 +387,20 @@ def _covered(command: m.ReadSlice, at: Handling) -> list[m.Command]:
                     table=command.table,
                     version=command.version,
                     newest=seen["last"],
-                    counts=seen["counts"],
+                    counts=_counts(seen["quality"]),
                 )
             )
+    return found
+
+
+def _counts(quality: Mapping[str, Any]) -> dict[str, float]:
+    """A report's nested counts as `rows`, `nulls.temperature`, …"""
+    found: dict[str, float] = {}
+    for name, value in quality.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{column}": float(count) for column, count in value.items()}
+        else:
+            found[name] = float(value)
     return found
 
 

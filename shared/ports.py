@@ -51,7 +51,8 @@ class StateStore(Protocol):
     A partition is named by a root (its shard is the store's affair) or is one of the fixed ones of `records`.
     """
 
-    shards: Sequence[str]
+    @property
+    def shards(self) -> Sequence[str]: ...
 
     def shard_of(self, root: str) -> str: ...
 
@@ -157,7 +158,8 @@ class Documents(Protocol):
 class Lake(Protocol):
     """The data lake as far as the application reads it: Delta log, run reports, predictions."""
 
-    table_uri: str
+    @property
+    def table_uri(self) -> str: ...
 
     def read_commit(self, version: int | None) -> Mapping[str, Any] | None:
         """Table id, version, `data_changed`, run report of one Delta commit (None: the newest)."""

@@ -179,8 +179,8 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
         if not isinstance(item, Release):
             continue
         before = loaded.items.get(item.id)
-        was = before.approval if isinstance(before, Release) and _open(before) else None
-        now_open = item.approval if _open(item) else None
+        was = before.approval if isinstance(before, Release) and is_asked(before) else None
+        now_open = item.approval if is_asked(item) else None
         if was and (now_open is None or now_open.id != was.id):
             found.append(Write("delete", Row(gate_key(was), {})))
         if now_open and (was is None or now_open != was):
@@ -194,7 +194,8 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
     return found
 
 
-def _open(release: Release) -> bool:
+def is_asked(release: Release) -> bool:
+    """Whether a gate of the release is open."""
     return release.approval is not None and release.phase in GATES
 
 

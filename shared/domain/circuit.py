@@ -7,7 +7,7 @@ follows the consequences until nothing more follows. It knows no clock, no store
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.domain import approvals
@@ -274,9 +274,9 @@ class _CircuitDraft(Draft):
                     approvals.metrics(self.root.serving_tags),
                     self.rules.requirements[gate],
                     self.now,
-                    RELEASE.deadlines[release.phase],
+                    self.rules.approval_timeout,
                 ),
-                "deadline": self.now + RELEASE.deadlines[release.phase],
+                "deadline": self.now + self.rules.approval_timeout,
             }
         elif release.phase in r.ENDS and release.approval:
             changed["withdrawn"] = release.approval.id
@@ -367,13 +367,16 @@ class _CircuitDraft(Draft):
                 **in_operation(item.operation),
             }
         if isinstance(item, Release):
-            origin = self.root.newest_reading or item.created_at
+            origin = self.root.newest_reading or _cutoff(item.tags, item.created_at)
             offered |= {
                 "version": item.version,
                 "first_asked": item.created_at,
                 "withdrawn": item.withdrawn,
                 "origin": origin.replace(minute=0, second=0, microsecond=0),
                 "limits": _limits(item.tags),
+                # Before the first commit was heard of, the readings that trained the model are known at least.
+                "table": self.root.table or item.tags.get("table_id", ""),
+                "delta_version": self.root.delta_version if self.root.table else _trained_on(item.tags),
             }
             if item.environment:
                 offered["pair"] = item.pair
@@ -408,3 +411,16 @@ class _CircuitDraft(Draft):
 def _limits(tags: Mapping[str, str]) -> dict[str, str]:
     """What predictions are held against: the horizon and the range of the target in training."""
     return {name: tags[name] for name in _LIMIT_TAGS if name in tags}
+
+
+def _cutoff(tags: Mapping[str, str], otherwise: datetime) -> datetime:
+    """The last hour of the day up to which the model was trained."""
+    try:
+        return datetime.fromisoformat(tags["cutoff_date"]).replace(hour=23, tzinfo=UTC)
+    except (KeyError, ValueError):
+        return otherwise
+
+
+def _trained_on(tags: Mapping[str, str]) -> int | None:
+    version = tags.get("delta_version", "")
+    return int(version) if version.isdigit() else None

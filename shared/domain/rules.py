@@ -32,6 +32,8 @@ class Rules(Value):
     }
     origin_hour: int = 0
     verified_scorings: int = 1
+    approval_timeout: timedelta = timedelta(hours=24)
+    plausible_range_sd: float = 3.0
     tag_grace: timedelta = timedelta(minutes=10)
     first_look: timedelta = timedelta(seconds=15)
     longest_look: timedelta = timedelta(minutes=5)

@@ -1,0 +1,85 @@
+"""The data lake by URI: ADLS Gen2 on Azure, a folder in the embedded mode.
+
+Delta and Arrow are imported with the first use: not every function needs them, and each start would pay for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from shared.domain.values import Stage, split_circuit
+from shared.errors import Permanent
+
+
+class UriLake:
+    """The table, its run reports and the predictions below one URI."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri.rstrip("/")
+        self.table_uri = f"{self._uri}/processed/sensor_data"
+
+    def read_commit(self, version: int | None) -> Mapping[str, Any] | None:
+        from etl.delta_log import CommitNotFound, CommitUnreadable, newest_version, read_commit
+
+        try:
+            found = newest_version(self.table_uri) if version is None else version
+            commit = None if found is None else read_commit(self.table_uri, found)
+        except CommitNotFound:
+            return None
+        except CommitUnreadable as error:
+            raise Permanent(str(error)) from error
+        if commit is None:
+            return None
+        return {
+            "table_id": commit.table_id,
+            "version": commit.version,
+            "data_changed": commit.data_changed,
+            "report": commit.report_path,
+        }
+
+    def read_report(self, path: str) -> Mapping[str, Any]:
+        from etl.report import EtlReport, report_uri
+        from etl.storage import read_bytes
+
+        try:
+            report = EtlReport.model_validate_json(read_bytes(report_uri(self.table_uri, path)))
+        except (FileNotFoundError, ValueError) as error:
+            raise Permanent(f"the ETL run's report {path} cannot be read: {error}") from error
+        return report.model_dump(mode="json")
+
+    def attempt_uri(self, stage: Stage, circuit: str, day: str, command_id: str) -> str:
+        from ml.predictions import attempt_uri
+
+        root = self._uri if stage is Stage.PRODUCTION else f"{self._uri}/{stage}"
+        return attempt_uri(root, *split_circuit(circuit), date.fromisoformat(day), command_id)
+
+    def check_predictions(self, uri: str, expected: Mapping[str, Any]) -> Sequence[str]:
+        from ml.predictions import ForecastLimits, PredictionsUnreadable, check_predictions, read_predictions
+
+        try:
+            predictions = read_predictions(uri)
+        except FileNotFoundError:
+            return [f"the job ended well and wrote no predictions to {uri}"]
+        except PredictionsUnreadable as error:
+            return [str(error)]
+        limits = ForecastLimits(
+            circuit=expected["circuit"],
+            origin=datetime.fromisoformat(expected["origin"]),
+            horizon=int(expected["horizon"]),
+            model_version=int(expected["model_version"]),
+            command_id=expected["command_id"],
+            target_min=float(expected["target_min"]),
+            target_max=float(expected["target_max"]),
+            target_sd=float(expected["target_sd"]),
+            plausible_range_sd=float(expected["plausible_range_sd"]),
+        )
+        return check_predictions(predictions, limits)
+
+    def publish(self, attempt_uri: str, circuit: str, day: str) -> str:
+        from ml.predictions import publish, published_uri
+
+        published = published_uri(self._uri, *split_circuit(circuit), date.fromisoformat(day))
+        publish(attempt_uri, published)
+        return published

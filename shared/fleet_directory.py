@@ -1,0 +1,51 @@
+"""The directory: what the configuration folder says about the fleet, as the core asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from shared.configuration import Fleet
+from shared.domain.rules import Rules
+from shared.domain.values import Gate
+from shared.settings import Settings
+
+
+class FleetDirectory:
+    """Circuits in key order, sensors by id, rules per circuit."""
+
+    def __init__(self, fleet: Fleet, settings: Settings) -> None:
+        self.max_invocations = fleet.policy.max_parallel_invocations
+        self._circuits = tuple(fleet.circuits)
+        self._by_sensor = {circuit.sensor_id: circuit.key for circuit in fleet}
+        gates = fleet.policy.approval_groups
+        common = Rules(
+            requirements={Gate.REGISTRY: gates.registry, Gate.PRODUCTION: gates.production},
+            origin_hour=fleet.policy.scoring_origin_hour,
+            verified_scorings=fleet.policy.observation.verified_scorings,
+            approval_timeout=timedelta(hours=fleet.policy.approval_timeout_hours),
+            first_look=timedelta(seconds=settings.first_look_seconds),
+            longest_look=timedelta(seconds=settings.longest_look_seconds),
+        )
+        self._common = common
+        self._rules = {
+            circuit.key: common.model_copy(
+                update={
+                    "scoring_attempts": 1 + circuit.deployment.max_retries,
+                    "null_rate": circuit.monitoring.null_rate,
+                    "out_of_range_rate": circuit.monitoring.out_of_range_rate,
+                    "plausible_range_sd": circuit.monitoring.plausible_range_sd,
+                }
+            )
+            for circuit in fleet
+        }
+
+    def circuits(self) -> Sequence[str]:
+        return self._circuits
+
+    def by_sensor(self, sensor: str) -> str | None:
+        return self._by_sensor.get(sensor)
+
+    def rules(self, root: str) -> Rules:
+        """The circuit's rules; the fleet's for what is no circuit."""
+        return self._rules.get(root, self._common)

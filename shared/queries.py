@@ -1,0 +1,137 @@
+"""Queries: what people read. Ranges of the indexes that `records` keeps, never the history of everything."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+from shared import records
+from shared.domain.circuit import Circuit
+from shared.domain.release import RELEASE, Release
+from shared.errors import Invalid
+from shared.ports import Row, StateStore
+
+PAGE_SIZES = range(1, 201)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Some entries, and the token with which to ask for the next ones (None: there are no more)."""
+
+    entries: Sequence[Mapping[str, Any]]
+    continuation: str | None
+
+
+class Queries:
+    """Reads for the API and for people's tools."""
+
+    def __init__(self, store: StateStore) -> None:
+        self._store = store
+
+    def circuits(self, size: int, continuation: str | None = None) -> Listing:
+        """Circuits with what serves and what is open, in key order."""
+        return self._listed("$circuit|", size, continuation)
+
+    def ended_releases(self, size: int, continuation: str | None = None) -> Listing:
+        """Releases that have ended, newest first."""
+        return self._listed("$done|", size, continuation)
+
+    def open_releases(self) -> list[Mapping[str, Any]]:
+        """Every release under way, oldest first: in proportion to the fleet, not to its history."""
+        found = [
+            release
+            for shard in self._store.shards
+            for row in self._store.read_range(shard, "$circuit|", "$circuit|~")
+            for release in row.body["releases"]
+        ]
+        return sorted(found, key=lambda release: str(release["created_at"]))
+
+    def approvals(self, size: int, continuation: str | None = None) -> Listing:
+        """Open approvals, oldest first, with their evidence."""
+        listing = self._listed("$gate|", size, continuation)
+        entries = [self._approval(entry["circuit"], entry["release"]) for entry in listing.entries]
+        return Listing([entry for entry in entries if entry], listing.continuation)
+
+    def approval(self, identity: str) -> Mapping[str, Any] | None:
+        """One open approval by its id."""
+        release = identity.rsplit(":", 2)[0]
+        entry = self._approval(release.partition(":")[0], release)
+        return entry if entry and entry["id"] == identity else None
+
+    def circuit(self, circuit: str) -> Mapping[str, Any] | None:
+        """What serves, what is open and who owns what, of one circuit."""
+        loaded = self._load(circuit)
+        if not loaded.rows:
+            return None
+        assert isinstance(loaded.root, Circuit)
+        return {
+            **loaded.root.model_dump(mode="json"),
+            "open": [item.model_dump(mode="json") for item in loaded.items.values()],
+        }
+
+    def releases_of(self, circuit: str) -> list[Mapping[str, Any]]:
+        """Every release of one circuit, newest version first."""
+        partition = self._store.shard_of(circuit)
+        ended = self._store.read_range(partition, *records.finished_range(circuit, RELEASE))
+        releases = [*self._load(circuit).items.values(), *map(records.item_from, ended)]
+        found = [release for release in releases if isinstance(release, Release)]
+        return [records.brief(r) for r in sorted(found, key=lambda r: r.version, reverse=True)]
+
+    def release(self, identity: str) -> Mapping[str, Any] | None:
+        """One release, open or ended."""
+        circuit = identity.partition(":")[0]
+        item = self._load(circuit).items.get(identity)
+        if item is None:
+            key = f"{circuit}|8|{RELEASE.letter}|{records.safe(identity)}"
+            row = self._store.read(self._store.shard_of(circuit), key)
+            item = records.item_from(row) if row else None
+        return item.model_dump(mode="json") if item else None
+
+    def history(self, root: str, item: str) -> list[Mapping[str, Any]]:
+        """Everything that happened to one item, in order."""
+        rows = self._store.read_range(self._store.shard_of(root), *records.history_range(root, item))
+        return [row.body for row in rows]
+
+    def ended(self, root: str, letter: str) -> list[Mapping[str, Any]]:
+        """Every ended item of one kind under one root."""
+        first = f"{root}|8|{letter}|"
+        return [row.body for row in self._store.read_range(self._store.shard_of(root), first, f"{first}~")]
+
+    def _load(self, root: str) -> records.Loaded:
+        return records.load(root, self._store.read_range(self._store.shard_of(root), *records.root_range(root)))
+
+    def _approval(self, circuit: str, release: str) -> Mapping[str, Any] | None:
+        item = self._load(circuit).items.get(release)
+        if not isinstance(item, Release) or not records.is_asked(item) or item.approval is None:
+            return None
+        shown = item.approval.model_dump(mode="json")
+        return {**shown, "release": item.id, "circuit": circuit, "trained_by": item.trainer}
+
+    def _listed(self, prefix: str, size: int, continuation: str | None) -> Listing:
+        """The keys after the index's prefix sort alike in every shard: one range read a shard, merged."""
+        if size not in PAGE_SIZES:
+            raise Invalid("size", f"is {size}", f"{PAGE_SIZES.start} to {PAGE_SIZES.stop - 1}")
+        first = prefix if continuation is None else _opened(continuation, prefix)
+        shards = [self._store.read_range(shard, first, f"{prefix}~", size + 1) for shard in self._store.shards]
+        rows: list[Row] = list(islice(merge(*shards, key=lambda row: row.key), size + 1))
+        return Listing([row.body for row in rows[:size]], _sealed(rows[size].key) if len(rows) > size else None)
+
+
+def _sealed(key: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def _opened(token: str, prefix: str) -> str:
+    try:
+        key = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (ValueError, binascii.Error):
+        key = None
+    if not isinstance(key, str) or not key.startswith(prefix):
+        raise Invalid("continuation", "is not a token of this list", "the value that the page before gave")
+    return key

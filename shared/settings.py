@@ -1,0 +1,124 @@
+"""Settings: read once from the environment, one frozen object; every missing or wrong name is reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+LOCAL = "local"
+AZURE = "azure"
+ENTRA_ISSUERS = ("https://login.microsoftonline.com/", "https://sts.windows.net/")
+
+
+class SettingsError(Exception):
+    """Settings are missing or wrong; the text lists all of them, what each is for and what is allowed."""
+
+
+def _setting(name: str, purpose: str, default: Any = MISSING, read: Callable[[str], Any] = str) -> Any:
+    described = {"name": name, "purpose": purpose, "read": read}
+    return field(metadata=described) if default is MISSING else field(default=default, metadata=described)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError("must be at least 1")
+    return number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything the application is told from outside. Names in the environment are in the metadata."""
+
+    mode: str = _setting("FLEET_MODE", "where the platform's parts are: azure or local")
+    storage: str = _setting(
+        "FLEET_STORAGE", "connection string of the storage account (embedded mode; on Azure: identity)", ""
+    )
+    table_uri: str = _setting(
+        "FLEET_STORAGE__tableServiceUri", "the storage account's table endpoint, used with the managed identity", ""
+    )
+    queue_uri: str = _setting(
+        "FLEET_STORAGE__queueServiceUri", "the storage account's queue endpoint, used with the managed identity", ""
+    )
+    blob_uri: str = _setting(
+        "FLEET_STORAGE__blobServiceUri", "the storage account's blob endpoint, used with the managed identity", ""
+    )
+    state_table: str = _setting("STATE_TABLE", "the state's table", "fleetstate")
+    state_shards: int = _setting(
+        "STATE_SHARDS", "partitions of the state; fixed for the life of the table", 4, _positive
+    )
+    work_queue: str = _setting("WORK_QUEUE", "the queue of commands", "fleet-work")
+    documents: str = _setting("DOCUMENTS_CONTAINER", "the blob container of documents", "fleet-documents")
+    config: str = _setting("CONFIG_FOLDER", "the folder of the fleet's configuration", "config")
+    lake: str = _setting("LAKE_URI", "where processed/sensor_data and predictions lie")
+    topic_endpoint: str = _setting("TOPIC_ENDPOINT", "the application's own Event Grid topic")
+    topic_key: str = _setting("TOPIC_KEY", "the topic's key (embedded mode; on Azure: identity)", "")
+    trusted_topics: tuple[str, ...] = _setting(
+        "TRUSTED_TOPICS", "resource ids of the topics whose events are believed, with commas", read=_names
+    )
+    issuer: str = _setting("TOKEN_ISSUER", "the issuer of people's tokens")
+    audience: str = _setting("TOKEN_AUDIENCE", "the audience that people's tokens name")
+    keys_uri: str = _setting("TOKEN_KEYS_URI", "the issuer's signing keys (JWKS)")
+    operators: tuple[str, ...] = _setting(
+        "OPERATOR_GROUPS", "groups that may replay dead letters, with commas", ("ML-Engineers",), _names
+    )
+    platform_endpoint: str = _setting("PLATFORM_ENDPOINT", "the embedded model platform (embedded mode)", "")
+    platform_key: str = _setting("PLATFORM_KEY", "the embedded model platform's key (embedded mode)", "")
+    first_look_seconds: int = _setting("FIRST_LOOK_SECONDS", "the first look at started work", 15, _positive)
+    longest_look_seconds: int = _setting("LONGEST_LOOK_SECONDS", "the longest wait between looks", 300, _positive)
+    slot_wait_seconds: int = _setting("SLOT_WAIT_SECONDS", "how long a command waits for a slot", 5, _positive)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Settings:
+        """Read and check; raises SettingsError naming everything that is missing or wrong."""
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for f in fields(cls):
+            name, text = f.metadata["name"], environment.get(f.metadata["name"], "").strip()
+            if not text:
+                if f.default is MISSING:
+                    problems.append(f"{name} is missing: {f.metadata['purpose']}")
+                continue
+            try:
+                values[f.name] = f.metadata["read"](text)
+            except ValueError as error:
+                problems.append(f"{name}={text!r}: {error}")
+        problems += _wrong_for_mode(values)
+        if problems:
+            raise SettingsError("The settings are not complete:\n" + "\n".join(f"- {problem}" for problem in problems))
+        return cls(**values)
+
+
+def _wrong_for_mode(values: Mapping[str, Any]) -> list[str]:
+    mode = values.get("mode")
+    if mode is None:
+        return []
+    if mode not in (AZURE, LOCAL):
+        return [f"FLEET_MODE={mode!r}: allowed are {AZURE} and {LOCAL}"]
+    needed = {
+        AZURE: ("table_uri", "queue_uri", "blob_uri"),
+        LOCAL: ("storage", "topic_key", "platform_endpoint", "platform_key"),
+    }[mode]
+    forbidden = ("storage", "topic_key", "platform_endpoint", "platform_key") if mode == AZURE else ()
+    named = {f.name: f.metadata for f in fields(Settings)}
+    problems = [
+        f"{named[field]['name']} is missing for FLEET_MODE={mode}: {named[field]['purpose']}"
+        for field in needed
+        if not values.get(field)
+    ]
+    problems += [
+        f"{named[field]['name']} belongs to the embedded mode: on Azure the managed identity is used; remove it"
+        for field in forbidden
+        if values.get(field)
+    ]
+    if mode == AZURE and values.get("issuer") and not values["issuer"].startswith(ENTRA_ISSUERS):
+        problems.append(
+            f"TOKEN_ISSUER={values['issuer']!r} is not Entra ID: people's tokens on Azure come from "
+            + " or ".join(ENTRA_ISSUERS)
+        )
+    return problems
