@@ -144,7 +144,7 @@ class _LakeDraft(Draft):
                 expect_look(item.operation, event)
             return [Line(KINDS[type(item)], event, item.id)]
         if isinstance(event, m.EtlDue):
-            run = f"etl-{event.slot:%Y%m%dT%H%MZ}"
+            run = f"etl-{event.slot:%Y%m%dT%H%M%SZ}"
             return [Line(ETL, event, created={"id": run, "run_id": run})]
         if isinstance(event, m.DeltaCommitted):
             commit = event.model_dump(include={"table", "version", "report"})

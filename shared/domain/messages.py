@@ -458,7 +458,7 @@ class EtlDue(Event):
 
     @property
     def identity(self) -> str:
-        return f"etl:{self.slot:%Y%m%dT%H%M}"
+        return f"etl:{self.slot:%Y%m%dT%H%M%S}"
 
 
 class EtlSucceeded(Outcome):

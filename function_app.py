@@ -1,0 +1,10 @@
+"""The function app: its blueprints, and nothing else."""
+
+import azure.functions as func
+
+from functions import approvals, event_grid, operations, releases, schedules, work
+
+app = func.FunctionApp()
+
+for module in (event_grid, work, schedules, approvals, releases, operations):
+    app.register_functions(module.bp)

@@ -1,0 +1,38 @@
+"""Schedules: the ETL every three hours, the sweep of what waits, and the daily scoring that no event started."""
+
+from __future__ import annotations
+
+import logging
+
+import azure.functions as func
+
+from shared.wiring import wired
+
+bp = func.Blueprint()
+log = logging.getLogger("fleet.schedules")
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%ETL_SCHEDULE%")
+def run_etl(timer: func.TimerRequest) -> None:
+    application = wired().application
+    application.start_etl(application.ports.clock.now().replace(microsecond=0))
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%SWEEP_SCHEDULE%")
+def sweep(timer: func.TimerRequest) -> None:
+    sent = wired().application.sweep()
+    if sent:
+        log.info("the sweep sent %d commands", sent)
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%DAILY_SCORING_SCHEDULE%")
+def check_daily_scoring(timer: func.TimerRequest) -> None:
+    wired().application.check_daily_scoring()
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%")
+def read_newest_commit(timer: func.TimerRequest) -> None:
+    """Events are hints and may be lost: the newest commit is looked at whatever was told."""
+    application = wired().application
+    source = f"timer.{application.ports.clock.now():%Y%m%dT%H%M}"
+    application.read_delta_log(None, source)
