@@ -279,6 +279,8 @@ class _FleetReader(YamlReader):
         policy_document = self.read(self.folder / "policy.yml")
         policy = self.parse(Policy, policy_document) if policy_document else None
         defaults = policy_document.below(("defaults",)) if policy_document else YamlDocument({}, {})
+        # Taken from the document, so that columns are checked even while something else in the policy is wrong.
+        features = list(policy_document.below(("features",)).content) if policy_document else []
         master_document = self.read(self.folder / "plants_circuits.yml")
         master = self.parse(MasterList, master_document) if master_document else None
         circuits: dict[str, CircuitConfig] = {}
@@ -293,7 +295,7 @@ class _FleetReader(YamlReader):
                     document = own.over(plant.over(defaults)) if plant.content else own.over(defaults)
                     document.content.setdefault("name", entry.content.get("name"))
                     document.places[()] = own.places[()]
-                    if circuit := self._circuit(document, plant_id, circuit_id, policy, list(circuits.values())):
+                    if circuit := self._circuit(document, plant_id, circuit_id, features, list(circuits.values())):
                         circuits[circuit.key] = circuit
             for path in sorted(set((self.folder / "plants").glob("**/*.yml")) - listed):
                 self.report((self.name_of(path), 1), "", "not in plants_circuits.yml; add it there, or remove the file")
@@ -325,7 +327,7 @@ class _FleetReader(YamlReader):
         document: YamlDocument,
         plant_id: str,
         circuit_id: str,
-        policy: Policy | None,
+        features: list[str],
         others: list[CircuitConfig],
     ) -> CircuitConfig | None:
         circuit = self.parse(CircuitConfig, document)
@@ -334,20 +336,19 @@ class _FleetReader(YamlReader):
             if given is not None and given != listed:
                 self.report(document.place((key,)), key, f"is {given!r}, but its folder and file say {listed!r}")
         if circuit:
-            if policy:
-                self._check_columns(document, circuit, policy)
+            self._check_columns(document, circuit, features)
             self._check_sensor(document, circuit, others)
         return circuit
 
-    def _check_columns(self, document: YamlDocument, circuit: CircuitConfig, policy: Policy) -> None:
+    def _check_columns(self, document: YamlDocument, circuit: CircuitConfig, features: list[str]) -> None:
         target_key: Key = ("training", "target_column")
         columns_key: Key = ("training", "data_filters", "feature_columns")
         used = [(target_key, circuit.target_column)]
         used += [((*columns_key, index), name) for index, name in enumerate(circuit.feature_columns)]
         seen: set[str] = set()
         for key, name in used:
-            if name not in policy.features:
-                allowed = ", ".join(policy.features)
+            if features and name not in features:
+                allowed = ", ".join(features)
                 self.report(document.place(key), key, f"{name!r} is not a feature of policy.yml; allowed: {allowed}")
             elif name in seen:
                 is_target = name == circuit.target_column

@@ -13,6 +13,7 @@ from typing import Any
 
 from shared import records
 from shared.domain.circuit import Circuit
+from shared.domain.machine import Kind
 from shared.domain.release import RELEASE, Release
 from shared.errors import Invalid
 from shared.ports import Row, StateStore
@@ -88,8 +89,7 @@ class Queries:
         circuit = identity.partition(":")[0]
         item = self._load(circuit).items.get(identity)
         if item is None:
-            key = f"{circuit}|8|{RELEASE.letter}|{records.safe(identity)}"
-            row = self._store.read(self._store.shard_of(circuit), key)
+            row = self._store.read(self._store.shard_of(circuit), records.finished_key(circuit, RELEASE, identity))
             item = records.item_from(row) if row else None
         return item.model_dump(mode="json") if item else None
 
@@ -98,10 +98,10 @@ class Queries:
         rows = self._store.read_range(self._store.shard_of(root), *records.history_range(root, item))
         return [row.body for row in rows]
 
-    def ended(self, root: str, letter: str) -> list[Mapping[str, Any]]:
+    def ended(self, root: str, kind: Kind) -> list[Mapping[str, Any]]:
         """Every ended item of one kind under one root."""
-        first = f"{root}|8|{letter}|"
-        return [row.body for row in self._store.read_range(self._store.shard_of(root), first, f"{first}~")]
+        rows = self._store.read_range(self._store.shard_of(root), *records.finished_range(root, kind))
+        return [row.body for row in rows]
 
     def _load(self, root: str) -> records.Loaded:
         return records.load(root, self._store.read_range(self._store.shard_of(root), *records.root_range(root)))

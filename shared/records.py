@@ -85,6 +85,10 @@ def finished_range(root: str, kind: Kind) -> tuple[str, str]:
     return f"{root}|8|{kind.letter}|", f"{root}|8|{kind.letter}|~"
 
 
+def finished_key(root: str, kind: Kind, item: str) -> str:
+    return f"{root}|8|{kind.letter}|{safe(item)}"
+
+
 def load(root: str, rows: Sequence[Row]) -> Loaded:
     """The root and its open items from the rows of `root_range`."""
     fresh: Root = Lake(id=root) if root == lake_domain.ROOT else Circuit(id=root)
