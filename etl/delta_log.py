@@ -36,15 +36,7 @@ class CommitSummary:
 
 def read_commit(table_uri: str, version: int) -> CommitSummary:
     """Summary of a commit. Raises CommitNotFound or CommitUnreadable, both naming the log file."""
-    log_uri = join(table_uri, "_delta_log", f"{version:020d}.json")
-    try:
-        content = read_bytes(log_uri)
-    except FileNotFoundError:
-        raise CommitNotFound(f"{log_uri} does not exist: no version {version}, or its log was cleaned up") from None
-    try:
-        actions = [json.loads(line) for line in content.splitlines() if line.strip()]
-    except ValueError as error:
-        raise CommitUnreadable(f"{log_uri} is not a Delta commit ({error}); restore it or rebuild the table") from error
+    actions = _actions(table_uri, version)
     info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     files = [action[kind] for action in actions for kind in ("add", "remove") if kind in action]
     return CommitSummary(
@@ -69,11 +61,25 @@ def newest_version(table_uri: str) -> int | None:
         return None
 
 
-def _table_id(table_uri: str, actions: list[dict[str, Any]]) -> str:
-    for action in actions:
-        if "metaData" in action:
-            return str(action["metaData"]["id"])
-    from deltalake import DeltaTable  # only the Function App's ETL handler needs it
+def _actions(table_uri: str, version: int) -> list[dict[str, Any]]:
+    log_uri = join(table_uri, "_delta_log", f"{version:020d}.json")
+    try:
+        content = read_bytes(log_uri)
+    except FileNotFoundError:
+        raise CommitNotFound(f"{log_uri} does not exist: no version {version}, or its log was cleaned up") from None
+    try:
+        return [json.loads(line) for line in content.splitlines() if line.strip()]
+    except ValueError as error:
+        raise CommitUnreadable(f"{log_uri} is not a Delta commit ({error}); restore it or rebuild the table") from error
 
-    table = DeltaTable(table_uri, storage_options=storage_options(table_uri), without_files=True)
-    return str(table.metadata().id)
+
+def _table_id(table_uri: str, actions: list[dict[str, Any]]) -> str:
+    """From this commit or the first one; the id never changes. Only a log that was cleaned up must be replayed."""
+    if not any("metaData" in action for action in actions):
+        try:
+            actions = _actions(table_uri, 0)
+        except CommitNotFound:
+            from deltalake import DeltaTable
+
+            return str(DeltaTable(table_uri, storage_options=storage_options(table_uri)).metadata().id)
+    return next(str(action["metaData"]["id"]) for action in actions if "metaData" in action)

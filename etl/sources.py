@@ -69,14 +69,17 @@ def _files(root: Path) -> Iterator[Path]:
 def read_file(path: Path, name: str, features: Sequence[str], until: datetime | None = None) -> pl.DataFrame:
     """One file as checked readings. Raises SourceError."""
     try:
-        frame = pl.scan_parquet(path) if path.suffix.lower() == ".parquet" else pl.scan_csv(path, try_parse_dates=False)
+        is_text = path.suffix.lower() == ".csv"
+        frame = pl.scan_csv(path, infer_schema=False) if is_text else pl.scan_parquet(path)
         schema = frame.collect_schema()
         _check_columns(schema, name, features)
         frame = _with_utc_timestamps(frame, schema, name)
         if until is not None:
             frame = frame.filter(pl.col("timestamp") <= until.astimezone(UTC))
-        columns = [_number(column, schema, name) for column in features]
+        columns = [_number(column, schema, name, is_text) for column in features]
         rows = frame.select("timestamp", pl.col("sensor_id").cast(pl.String), *columns).collect()
+    except pl.exceptions.InvalidOperationError as error:
+        raise SourceError(f"{name}: {str(error).splitlines()[0]}; correct the values") from error
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{name} cannot be read ({reason}); is it still being written? Export it again") from error
@@ -112,9 +115,11 @@ def _with_utc_timestamps(frame: pl.LazyFrame, schema: pl.Schema, name: str) -> p
     return frame.with_columns(moment.cast(TIMESTAMP))
 
 
-def _number(column: str, schema: pl.Schema, name: str) -> pl.Expr:
+def _number(column: str, schema: pl.Schema, name: str, is_text: bool) -> pl.Expr:
     if column not in schema:
         return pl.lit(None, dtype=pl.Float64).alias(column)
+    if is_text:
+        return pl.col(column).str.strip_chars().replace("", None).cast(pl.Float64)
     if not (schema[column].is_numeric() or schema[column] == pl.Null):
         raise SourceError(f"{name}: column {column} has type {schema[column]}; numbers are expected")
     return pl.col(column).cast(pl.Float64)

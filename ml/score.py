@@ -71,8 +71,8 @@ def _check_model(request: ScoringRequest, model: CircuitForecaster) -> None:
         raise WrongInput(f"the deployed model is {model.circuit}'s, the request is {request.circuit}'s; redeploy it")
     if model.spec.horizon != request.horizon:
         raise WrongInput(
-            f"{request.circuit}: model {request.model_version} forecasts {model.spec.horizon} hours, not {request.horizon};"
-            " send the model's own horizon"
+            f"{request.circuit}: model {request.model_version} forecasts {model.spec.horizon} hours, not"
+            f" {request.horizon}; send the model's own horizon"
         )
 
 

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from etl.delta_log import CommitNotFound, CommitUnreadable, read_commit
+from etl.report import EtlReport, report_uri
+from etl.run import run_etl
+from etl.sources import SourceError
+from local.readings import write_readings
+from shared.configuration import load_fleet
+
+ROOT = Path(__file__).parents[3]
+FLEET = load_fleet(ROOT / "config")
+START = datetime(2025, 12, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    write_readings(FLEET, tmp_path / "landing", START, START + timedelta(days=3))
+    return tmp_path
+
+
+def run(lake: Path, run_id: str, until: datetime | None = None) -> EtlReport:
+    return run_etl(lake / "landing", f"{lake}/processed/sensor_data", run_id, FLEET.policy, FLEET, until)
+
+
+def test_a_run_reports_its_commit_and_the_commit_names_the_report(lake: Path) -> None:
+    report = run(lake, "run-1")
+    table = f"{lake}/processed/sensor_data"
+    commit = read_commit(table, 1)
+    assert (commit.table_id, commit.version, commit.run_id) == (report.table_id, report.version, "run-1")
+    assert commit.data_changed and commit.operation == "MERGE"
+    assert commit.report_path == "sensor_data_runs/run-1.json"
+    assert json.loads(Path(report_uri(table, commit.report_path)).read_text()) == report.model_dump(mode="json")
+    assert set(report.sensors) == {circuit.sensor_id for circuit in FLEET}
+    stored = pl.scan_delta(table).collect()
+    assert report.rows_inserted == stored.height == sum(sensor.rows for sensor in report.sensors.values())
+    newest = stored.group_by("sensor_id").agg(pl.col("timestamp").max())
+    assert {name: sensor.last for name, sensor in report.sensors.items()} == dict(newest.iter_rows())
+
+
+def test_a_run_that_changes_nothing_has_no_version_and_no_sensors(lake: Path) -> None:
+    first = run(lake, "run-1")
+    second = run(lake, "run-2")
+    assert (second.table_id, second.version, second.sensors) == (first.table_id, None, {})
+    assert EtlReport.read(f"{lake}/processed/sensor_data", "run-2") == second
+
+
+def test_a_run_started_again_after_its_commit_returns_the_same_report(lake: Path) -> None:
+    first = run(lake, "run-1")
+    write_readings(FLEET, lake / "landing", START + timedelta(days=3), START + timedelta(days=4))
+    assert run(lake, "run-1") == first
+    assert DeltaTable(f"{lake}/processed/sensor_data").version() == 1
+
+
+def test_a_report_whose_commit_never_came_does_not_count(lake: Path) -> None:
+    first = run(lake, "run-1", until=START + timedelta(days=1))
+    promised = first.model_copy(update={"run_id": "run-2", "version": 2})
+    promised.write(f"{lake}/processed/sensor_data")
+    again = run(lake, "run-2")
+    assert again.version == 2 and again.rows_inserted > 0
+    assert again.rows_inserted != promised.rows_inserted
+
+
+def test_runs_up_to_a_time_add_up_to_one_run(lake: Path) -> None:
+    first = run(lake, "run-1", until=START + timedelta(days=1))
+    second = run(lake, "run-2")
+    assert max(sensor.last for sensor in first.sensors.values()) == START + timedelta(days=1)
+    assert min(sensor.first for sensor in second.sensors.values()) > START + timedelta(days=1) - timedelta(hours=30)
+    assert (first.version, second.version) == (1, 2)
+
+
+def test_a_sensor_nobody_configured_is_stored_and_reported(lake: Path) -> None:
+    stray = lake / "landing/stray.csv"
+    stray.write_text("timestamp,sensor_id,temperature\n2025-12-01T00:00:00Z,SENSOR_NEW,20\n")
+    assert run(lake, "run-1").unknown_sensors == ("SENSOR_NEW",)
+
+
+def test_a_bad_file_is_in_the_report_and_the_other_circuits_go_on(lake: Path) -> None:
+    broken = lake / "landing/SENSOR_P001_C001/late.parquet"
+    broken.write_bytes(b"PAR1 not really")
+    report = run(lake, "run-1")
+    assert [source.file for source in report.rejected_sources] == ["SENSOR_P001_C001/late.parquet"]
+    assert len(report.sensors) == 12
+
+
+def test_a_run_without_a_usable_file_leaves_the_table_alone(tmp_path: Path) -> None:
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing/a.csv").write_text("time;value\n1;2\n")
+    with pytest.raises(SourceError, match=r"none of the 1 files .* can be used"):
+        run(tmp_path, "run-1")
+    assert not (tmp_path / "processed").exists()
+
+
+@pytest.mark.parametrize("run_id", ["../up", "", "a/b", "a b"])
+def test_a_run_id_that_cannot_name_a_file_is_refused(lake: Path, run_id: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a file"):
+        run(lake, run_id)
+
+
+def test_commits_without_readings_say_so_and_missing_or_broken_ones_are_named(lake: Path) -> None:
+    run(lake, "run-1")
+    table = f"{lake}/processed/sensor_data"
+    created = read_commit(table, 0)
+    assert not created.data_changed and created.run_id is None
+    DeltaTable(table).optimize.compact(partition_filters=[("date", "=", "2025-12-01")])
+    write_readings(FLEET, lake / "landing", START + timedelta(days=3), START + timedelta(days=3, hours=1))
+    run(lake, "run-2")
+    DeltaTable(table).optimize.compact()
+    last = DeltaTable(table).version()
+    commits = [read_commit(table, version) for version in range(last + 1)]
+    assert [c.data_changed for c in commits] == [c.operation == "MERGE" for c in commits]
+    with pytest.raises(CommitNotFound, match=f"{last + 1:020d}.json does not exist"):
+        read_commit(table, last + 1)
+    log = Path(table) / "_delta_log" / f"{1:020d}.json"
+    log.write_bytes(log.read_bytes()[:200])
+    with pytest.raises(CommitUnreadable, match="00001.json is not a Delta commit"):
+        read_commit(table, 1)
+
+
+def test_the_command_prints_the_report_or_the_reason(lake: Path) -> None:
+    command = [sys.executable, "-m", "etl.run", f"{lake}/landing", f"{lake}/processed/sensor_data", "--run-id"]
+    done = subprocess.run([*command, "run-1"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["version"] == 1
+    failed = subprocess.run(
+        [sys.executable, "-m", "etl.run", f"{lake}/nowhere", f"{lake}/t", "--run-id", "r"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert failed.returncode == 1 and "is not a folder" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_reading_a_commit_is_light() -> None:
+    heavy = (
+        "import sys, etl.delta_log, etl.report; print([m for m in ('polars', 'pandas', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
