@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from azure.core.credentials import AzureKeyCredential
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.eventgrid import EventGridEvent, EventGridPublisherClient
 
 from local.platform import names
@@ -115,8 +116,8 @@ class Publisher:
 
     def __init__(self, ledger: Ledger, endpoint: str, key: str, backoff: float) -> None:
         self._ledger = ledger
-        self._endpoint = endpoint
         self._backoff = backoff
+        self._silent_until = 0.0
         # The outbox is the one that retries: it also does after a crash.
         self._client = EventGridPublisherClient(
             endpoint,
@@ -128,6 +129,8 @@ class Publisher:
 
     def step(self) -> None:
         """Send everything that is due, once."""
+        if time.monotonic() < self._silent_until:
+            return
         for pending in self._ledger.pending_events():
             body = pending.body
             event = EventGridEvent(
@@ -142,11 +145,17 @@ class Publisher:
             try:
                 self._client.send(event)
             except AzureError as error:
-                wait = min(self._backoff * 2**pending.attempts, LONGEST_BACKOFF_SECONDS)
-                log.warning(
-                    "%s %s was not accepted by %s; again in %.1f s: %s",
-                    body["eventType"], body["subject"], self._endpoint, wait, error,
-                )  # fmt: skip
+                wait = min(self._backoff * 2 ** min(pending.attempts, 10), LONGEST_BACKOFF_SECONDS)
                 self._ledger.event_refused(pending.sequence, wait)
+                log.warning("%s was not accepted, again in %.1f s: %s", body["eventType"], wait, error)
+                if not _is_about_the_event(error):
+                    self._silent_until = time.monotonic() + self._backoff
+                    return
             else:
                 self._ledger.event_sent(pending.sequence)
+
+
+def _is_about_the_event(error: AzureError) -> bool:
+    """Whether the topic refused this event; otherwise it would have no other one either."""
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    return status is not None and 400 <= status < 500 and status not in (408, 429)

@@ -15,18 +15,16 @@ from concurrent.futures import CancelledError, TimeoutError
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from local.platform import events
 from local.platform.ledger import Ledger, State, WorkItem
 from local.platform.names import Work
+from local.platform.outcomes import Finished, WorkFailed
 from local.platform.settings import PlatformSettings
 from ml.threads import limit_threads
-
-if TYPE_CHECKING:
-    from local.platform.work import Finished
 
 log = logging.getLogger(__name__)
 
@@ -144,9 +142,8 @@ class JobRunner:
             self._write_end(job, State.FAILED, f"ran longer than its limit of {self._timeouts[job.work]:g} s")
         except ProcessExpired as error:
             self._write_end(job, State.FAILED, f"its process died with exit code {error.exitcode}")
-        except Exception as error:  # whatever the work raised is how the job failed
-            log.warning("%s %s failed", job.work, job.reference, exc_info=error)
-            self._write_end(job, State.FAILED, f"{type(error).__name__}: {error}")
+        except Exception as error:
+            self._write_end(job, State.FAILED, str(error))
         else:
             self._write_end(job, State.COMPLETED, outputs=finished.outputs, extra=finished.events)
         finally:
@@ -178,7 +175,13 @@ def _call(function: str) -> Callable[..., Any]:
 def _in_worker(function: str, *arguments: Any) -> Any:
     from local.platform import work
 
-    return getattr(work, function)(*arguments)
+    try:
+        return getattr(work, function)(*arguments)
+    except CancelledError:
+        raise
+    except Exception as error:  # whatever the work raised is how it failed
+        log.warning("%s failed", function, exc_info=True)
+        raise WorkFailed(f"{type(error).__name__}: {error}") from None
 
 
 def _end_with_the_service() -> None:

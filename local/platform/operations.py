@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -11,9 +10,8 @@ from local.platform.faults import FaultKind
 from local.platform.jobs import JobRunner, NotReady
 from local.platform.ledger import DeploymentRow, Ledger, State, WorkItem
 from local.platform.names import Work
+from local.platform.outcomes import WorkFailed
 from shared.domain.values import Stage, model_name
-
-log = logging.getLogger(__name__)
 
 
 class OperationRunner:
@@ -30,9 +28,8 @@ class OperationRunner:
                 self._perform(operation)
             except NotReady:
                 return
-            except Exception as error:  # whatever the effect raised is how the operation failed
-                log.warning("%s %s failed", operation.work, operation.reference, exc_info=error)
-                self._ledger.finish(operation.reference, State.FAILED, error=f"{type(error).__name__}: {error}")
+            except WorkFailed as error:
+                self._ledger.finish(operation.reference, State.FAILED, error=str(error))
 
     def _perform(self, operation: WorkItem) -> None:
         if operation.fault(FaultKind.OPERATION_FAILS):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Self
 
-import mlflow.sklearn  # noqa: F401  training imports it late; the fork server shall have it
 import numpy as np
 
 import etl.run
@@ -24,6 +21,7 @@ from local.platform import events, names
 from local.platform.faults import FaultKind
 from local.platform.ledger import ETL_UNTIL, Ledger, State, WorkItem
 from local.platform.names import Work
+from local.platform.outcomes import Finished
 from local.platform.settings import PlatformSettings
 from local.platform.stores import Stores
 from ml.artifact import CircuitForecaster, ModelCache, load_folder
@@ -35,20 +33,12 @@ from shared.domain.values import Stage, model_name
 MODELS_KEPT = 256  # a pilot's circuits; a model is about 1 MB
 
 
-class JobFailed(Exception):
+class NodeLost(Exception):
     """A fault that was switched on made the job fail."""
 
 
 class WrongModel(Exception):
     """A request names another pair than the deployment serves."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a job that did its work leaves: its outputs, and the events of what it made."""
-
-    outputs: Mapping[str, str]
-    events: tuple[events.Event, ...] = ()
 
 
 def warm_up() -> None:
@@ -97,7 +87,7 @@ def run(settings: PlatformSettings, job: WorkItem) -> Finished:
     if job.fault(FaultKind.JOB_HANGS):
         threading.Event().wait()
     if job.fault(FaultKind.JOB_FAILS):
-        raise JobFailed("the compute node was lost")
+        raise NodeLost("the compute node went away while the job ran")
     if job.work is Work.TRAINING:
         return _train(settings, job)
     if job.work is Work.SCORING:
