@@ -25,6 +25,7 @@ class FleetDirectory:
             verified_scorings=fleet.policy.observation.verified_scorings,
             approval_timeout=timedelta(hours=fleet.policy.approval_timeout_hours),
             first_look=timedelta(seconds=settings.first_look_seconds),
+            first_job_look=timedelta(seconds=settings.first_job_look_seconds),
             longest_look=timedelta(seconds=settings.longest_look_seconds),
         )
         self._common = common

@@ -397,12 +397,16 @@ class _CircuitDraft(Draft):
         return offered
 
     def delay(self, item: Item) -> timedelta:
-        if isinstance(item, ScoringRun) and item.operation is None:
-            return backoff(item.attempt - 2, self.rules.retry_after, timedelta(hours=1))
-        if isinstance(item, (Release, ScoringRun)) and item.operation:
-            return backoff(item.operation.looks, self.rules.first_look, self.rules.longest_look)
+        rules = self.rules
+        if isinstance(item, ScoringRun):
+            if item.operation is None:
+                return backoff(item.attempt - 2, rules.retry_after, timedelta(hours=1))
+            return backoff(item.operation.looks, rules.first_job_look, rules.longest_look)
+        if isinstance(item, Release) and item.operation:
+            first = rules.first_job_look if item.phase == Phase.TESTING else rules.first_look
+            return backoff(item.operation.looks, first, rules.longest_look)
         looks = item.tag_looks if isinstance(item, Release) else 0
-        return backoff(looks, self.rules.first_look, self.rules.longest_look)
+        return backoff(looks, rules.first_look, rules.longest_look)
 
     def _update(self, **changed: Any) -> None:
         self.root = self.root.model_copy(update=changed)

@@ -35,7 +35,9 @@ class Rules(Value):
     approval_timeout: timedelta = timedelta(hours=24)
     plausible_range_sd: float = 3.0
     tag_grace: timedelta = timedelta(minutes=10)
+    # Deployments and copies send no event, so they are looked at soon; a job's event usually comes before the look.
     first_look: timedelta = timedelta(seconds=15)
+    first_job_look: timedelta = timedelta(seconds=60)
     longest_look: timedelta = timedelta(minutes=5)
     scoring_attempts: int = 3
     retry_after: timedelta = timedelta(minutes=2)

@@ -1,0 +1,291 @@
+"""The embedded runtime: storage, Event Grid, issuer, model platform and function host, started and stopped together.
+
+Everything it keeps lies below one home folder, so that it can be stopped and started again where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import requests
+
+from local.azurite import Azurite
+from local.event_grid import DeadLetterDestination, Subscription
+from local.platform.names import STORAGE_ID, workspace_id
+from local.ports import LOOPBACK, free_port
+from local.services import LocalServices
+from shared import signals
+from shared.domain.values import Stage
+from shared.settings import Settings
+from shared.wiring import provision
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PEOPLE = REPOSITORY / "local" / "people.yml"
+TOPIC = "fleet"
+TOPIC_ID = "/subscriptions/local/resourceGroups/local/providers/Microsoft.EventGrid/topics/fleet"
+START_SECONDS = 90
+STOP_SECONDS = 30
+
+SUBSCRIPTIONS: Mapping[str, tuple[str, ...]] = {
+    "on_model_registered": (signals.MODEL_REGISTERED,),
+    "on_run_changed": (signals.RUN_COMPLETED, signals.RUN_STATUS_CHANGED),
+    "on_delta_log_written": (signals.BLOB_CREATED, signals.BLOB_RENAMED),
+    "on_etl_completed": (signals.ETL_COMPLETED,),
+}
+"""Which function hears which events. On Azure the same table is the infrastructure's."""
+
+
+class RuntimeFailed(RuntimeError):
+    """A part of the runtime does not start or has ended; the message names it and its log."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How eager the runtime is. A demonstration looks every second; a laptop that stays up need not."""
+
+    sweep: str = "*/5 * * * * *"
+    etl: str = "0 5 */3 * * *"
+    daily_scoring: str = "0 0 6 * * *"
+    reconcile: str = "0 */15 * * * *"
+    first_look_seconds: int = 2
+    first_job_look_seconds: int = 20
+    longest_look_seconds: int = 60
+    slot_wait_seconds: int = 2
+
+
+@dataclass
+class LocalRuntime:
+    """One runtime in `home`, serving the app at `port` (0: a free one) with the configuration of `config`.
+
+    Raises RuntimeFailed, PortTaken, AzuriteError and SettingsError with what to do.
+    """
+
+    home: Path
+    config: Path
+    landing: Path
+    port: int = 0
+    pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        self.home = self.home.resolve()
+        self.lake = self.home / "lake"
+        self.logs = self.home / "logs"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._open = contextlib.ExitStack()
+
+    # ------------------------------------------------------------------------------------------------ start and stop
+
+    def __enter__(self) -> Self:
+        try:
+            return self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def _start(self) -> Self:
+        for folder in (self.home, self.lake, self.landing, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._open.enter_context(_only_one(self.home / "running.lock"))
+        self.keys = _kept_keys(self.home / "keys.json")
+        self.services = self._open.enter_context(LocalServices(self.home / "services", PEOPLE))
+        self.topic = self.services.event_grid.create_topic(TOPIC, resource_id=TOPIC_ID, key=self.keys["topic"])
+        self.platform_url = f"http://{LOOPBACK}:{free_port()}"
+        self.url = f"http://{LOOPBACK}:{self.port or free_port()}"
+        self.storage = self._open.enter_context(Azurite(location=self.home / "storage"))
+        self.environment = self._settings()
+        # The platform imports for seconds: everything else comes up beside it.
+        self._run("platform", self._platform_command())
+        provision(Settings.read(self.environment))
+        self.start_host()
+        self._subscribe()
+        self._wait("platform", f"{self.platform_url}/health", {"Authorization": f"Bearer {self.keys['platform']}"})
+        return self
+
+    def stop(self) -> None:
+        """Stop every part, the host first so that what runs can still reach the others."""
+        for name in ("host", "platform"):
+            self._end(name)
+        self._open.close()
+
+    def start_host(self) -> None:
+        """Start the function host, or start it again after `kill_host`."""
+        port = self.url.rpartition(":")[2]
+        command = [sys.executable, "-m", "local.functions_host", "--app", "function_app:app"]
+        self._run("host", [*command, "--port", port, "--script-root", str(REPOSITORY)])
+        self._wait("host", f"{self.url}/api/health", {})
+
+    def kill_host(self) -> None:
+        """End the function host at once, as a crash would."""
+        process = self._processes.pop("host")
+        process.kill()
+        process.wait()
+
+    def check(self) -> None:
+        """Return while every part runs; raise RuntimeFailed otherwise."""
+        self.storage.check()
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                log = self.logs / f"{name}.log"
+                code = process.returncode
+                raise RuntimeFailed(f"the {name} ended with exit code {code}; its last words:\n{_tail(log)}")
+
+    # ------------------------------------------------------------------------------------------------------- requests
+
+    def run_function(self, name: str) -> None:
+        """Run a function now, as the portal's button does."""
+        address = f"{self.url}/admin/functions/{name}"
+        answer = requests.post(
+            address, json={"input": ""}, headers={"x-functions-key": self.keys["master"]}, timeout=60
+        )
+        answer.raise_for_status()
+
+    def sign_in(self, username: str) -> requests.Session:
+        """A session that carries a person's token."""
+        address = f"{self.services.url}/issuer/token"
+        answer = requests.post(address, data={"username": username}, timeout=10)
+        answer.raise_for_status()
+        session = requests.Session()
+        session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        return session
+
+    def memory_bytes(self) -> int:
+        """The proportional memory of this process and all it started."""
+        import psutil
+
+        here = psutil.Process()
+        total = 0
+        for process in [here, *here.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_full_info().pss
+        return total
+
+    # -------------------------------------------------------------------------------------------------------- parts
+
+    def _settings(self) -> dict[str, str]:
+        pace = self.pace
+        return {
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "AzureWebJobsStorage": self.storage.connection_string,
+            "FUNCTIONS_MASTER_KEY": self.keys["master"],
+            "FUNCTIONS_HOST_KEY": self.keys["host"],
+            "FUNCTIONS_EVENTGRID_KEY": self.keys["event_grid"],
+            "ETL_SCHEDULE": pace.etl,
+            "SWEEP_SCHEDULE": pace.sweep,
+            "DAILY_SCORING_SCHEDULE": pace.daily_scoring,
+            "RECONCILE_SCHEDULE": pace.reconcile,
+            "FLEET_MODE": "local",
+            "FLEET_STORAGE": self.storage.connection_string,
+            "WORK_QUEUE": "fleet-work",
+            "CONFIG_FOLDER": str(self.config),
+            "LAKE_URI": str(self.lake),
+            "TOPIC_ENDPOINT": self.services.event_grid.endpoint(TOPIC),
+            "TOPIC_KEY": self.topic.key,
+            "TRUSTED_TOPICS": ",".join([TOPIC_ID, STORAGE_ID, *(workspace_id(stage) for stage in Stage)]),
+            "TOKEN_ISSUER": self.services.issuer.issuer,
+            "TOKEN_AUDIENCE": self.services.issuer.audience,
+            "TOKEN_KEYS_URI": self.services.issuer.keys_url,
+            "PLATFORM_ENDPOINT": self.platform_url,
+            "PLATFORM_KEY": self.keys["platform"],
+            "FIRST_LOOK_SECONDS": str(pace.first_look_seconds),
+            "FIRST_JOB_LOOK_SECONDS": str(pace.first_job_look_seconds),
+            "LONGEST_LOOK_SECONDS": str(pace.longest_look_seconds),
+            "SLOT_WAIT_SECONDS": str(pace.slot_wait_seconds),
+        }
+
+    def _platform_command(self) -> list[str]:
+        folders = {"state": self.home / "platform", "config": self.config, "lake": self.lake, "landing": self.landing}
+        command = [sys.executable, "-m", "local.platform", "--stop-with-stdin"]
+        for name, folder in folders.items():
+            command += [f"--{name}", str(folder)]
+        port = self.platform_url.rpartition(":")[2]
+        return [*command, "--port", port, "--topic-endpoint", self.services.event_grid.endpoint(TOPIC)]
+
+    def _subscribe(self) -> None:
+        lost = DeadLetterDestination(folder=self.home / "event-grid-dead-letters")
+        for function, types in SUBSCRIPTIONS.items():
+            hook = f"{self.url}/runtime/webhooks/eventgrid?functionName={function}&code={self.keys['event_grid']}"
+            self.services.event_grid.create_subscription(
+                Subscription(
+                    name=function.replace("_", "-"),
+                    topic=TOPIC,
+                    endpoint=hook,
+                    event_types=types,
+                    dead_letter=lost,
+                )
+            )
+
+    def _run(self, name: str, command: list[str]) -> None:
+        log: IO[bytes] = (self.logs / f"{name}.log").open("ab")
+        self._open.callback(log.close)
+        self._processes[name] = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env={**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def _end(self, name: str) -> None:
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _wait(self, name: str, address: str, headers: Mapping[str, str]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            self.check()
+            with contextlib.suppress(requests.RequestException):
+                if requests.get(address, headers=headers, timeout=5).ok:
+                    return
+            time.sleep(0.1)
+        raise RuntimeFailed(f"the {name} did not get ready in {START_SECONDS} s:\n{_tail(self.logs / f'{name}.log')}")
+
+
+@contextlib.contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    """Hold the home folder: two runtimes in it would write the same files."""
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RuntimeFailed(f"another runtime uses {lock.parent}; stop it first") from None
+        yield
+
+
+def _kept_keys(path: Path) -> dict[str, str]:
+    """The runtime's own keys, made once and readable by their owner only."""
+    names = ("master", "host", "event_grid", "topic", "platform")
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({name: secrets.token_urlsafe(32) for name in names}, file)
+    keys: dict[str, str] = json.loads(path.read_text())
+    return keys
+
+
+def _tail(log: Path, lines: int = 20) -> str:
+    text = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join(text[-lines:]) or "(it said nothing)"
