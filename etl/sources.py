@@ -76,16 +76,15 @@ def read_file(path: Path, name: str, features: Sequence[str], until: datetime | 
         frame = _with_utc_timestamps(frame, schema, name)
         if until is not None:
             frame = frame.filter(pl.col("timestamp") <= until.astimezone(UTC))
-        columns = [_number(column, schema, name, is_text) for column in features]
+        columns = [_number(column, schema, name) for column in features]
         rows = frame.select("timestamp", pl.col("sensor_id").cast(pl.String), *columns).collect()
-    except pl.exceptions.InvalidOperationError as error:
-        raise SourceError(f"{name}: {str(error).splitlines()[0]}; correct the values") from error
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{name} cannot be read ({reason}); is it still being written? Export it again") from error
+    rows = rows.with_columns(_parsed(rows[column], name) for column in features if rows.schema[column] == pl.String)
     for column in ("timestamp", "sensor_id"):
         if nulls := rows[column].null_count():
-            raise SourceError(f"{name}: {nulls} rows have no {column}; every reading needs one")
+            raise SourceError(f"{name}: {nulls} rows have no valid {column}; every reading needs one")
     infinite = pl.col(pl.Float64).is_infinite() | pl.col(pl.Float64).is_nan()
     return rows.with_columns(pl.when(infinite).then(None).otherwise(pl.col(pl.Float64)).name.keep())
 
@@ -109,17 +108,26 @@ def _with_utc_timestamps(frame: pl.LazyFrame, schema: pl.Schema, name: str) -> p
             has_zone = pl.col("timestamp").str.contains(r"(Z|[+-]\d\d:?\d\d)$")
             if not frame.select(has_zone.all()).collect().item():
                 raise SourceError(f"{name}: timestamps have no time zone; write them like 2025-12-09T06:00:00Z")
-            moment = pl.col("timestamp").str.to_datetime(time_zone="UTC", time_unit="us")
+            moment = pl.col("timestamp").str.to_datetime(time_zone="UTC", time_unit="us", strict=False)
         case other:
             raise SourceError(f"{name}: timestamp has type {other}; a date and time with a time zone is expected")
     return frame.with_columns(moment.cast(TIMESTAMP))
 
 
-def _number(column: str, schema: pl.Schema, name: str, is_text: bool) -> pl.Expr:
+def _number(column: str, schema: pl.Schema, name: str) -> pl.Expr:
     if column not in schema:
         return pl.lit(None, dtype=pl.Float64).alias(column)
-    if is_text:
-        return pl.col(column).str.strip_chars().replace("", None).cast(pl.Float64)
+    if name.lower().endswith(".csv"):
+        return pl.col(column).str.strip_chars().replace("", None)
     if not (schema[column].is_numeric() or schema[column] == pl.Null):
         raise SourceError(f"{name}: column {column} has type {schema[column]}; numbers are expected")
     return pl.col(column).cast(pl.Float64)
+
+
+def _parsed(words: pl.Series, name: str) -> pl.Series:
+    """A CSV's column as numbers. Raises SourceError that names the first word that is none."""
+    numbers = words.cast(pl.Float64, strict=False)
+    if (failed := numbers.is_null() & words.is_not_null()).any():
+        row = failed.arg_true()[0]
+        raise SourceError(f"{name}: {words.name} is {words[row]!r} in row {row + 1}; a number is expected")
+    return numbers

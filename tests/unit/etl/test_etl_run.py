@@ -118,11 +118,11 @@ def test_commits_without_readings_say_so_and_missing_or_broken_ones_are_named(la
     last = DeltaTable(table).version()
     commits = [read_commit(table, version) for version in range(last + 1)]
     assert [c.data_changed for c in commits] == [c.operation == "MERGE" for c in commits]
-    with pytest.raises(CommitNotFound, match=f"{last + 1:020d}.json does not exist"):
+    with pytest.raises(CommitNotFound, match=rf"{last + 1:020d}\.json does not exist"):
         read_commit(table, last + 1)
     log = Path(table) / "_delta_log" / f"{1:020d}.json"
     log.write_bytes(log.read_bytes()[:200])
-    with pytest.raises(CommitUnreadable, match="00001.json is not a Delta commit"):
+    with pytest.raises(CommitUnreadable, match=r"00001\.json is not a Delta commit"):
         read_commit(table, 1)
 
 
