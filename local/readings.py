@@ -116,7 +116,7 @@ def _load(character: np.random.Generator, sensor_id: str, day: date, seed: int) 
     rhythm += season * np.cos(2 * np.pi * hours / (365.25 * 24))
     noise = _noise(0.97, seed, sensor_id, "load", day=day)
     previous = _noise(0.97, seed, sensor_id, "load", day=day - timedelta(days=BLOCK_DAYS))
-    load: Array = rhythm + 0.1 * np.concatenate([previous[-MEMORY_HOURS:], noise])
+    load: Array = rhythm + 0.08 * np.concatenate([previous[-MEMORY_HOURS:], noise])
     return load
 
 
@@ -136,7 +136,7 @@ def _channel(
     response = np.convolve(load, kernel / kernel.sum(), mode="valid")[-BLOCK_DAYS * 24 :]
     own = _noise(0.9, seed, sensor_id, name, day=day)
     jitter = _generator(seed, sensor_id, name, "jitter", day).standard_normal(BLOCK_DAYS * 24)
-    signal = sign * coupling * response + 0.07 * own + 0.03 * jitter
+    signal = sign * coupling * response + 0.05 * own + 0.02 * jitter
     span = feature.maximum - feature.minimum
     values: Array = np.round(feature.minimum + span * (middle + swing * signal), 3)
     return values

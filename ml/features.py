@@ -56,9 +56,9 @@ class FeatureSpec:
         last = target[origins]
         columns: list[NDArray[Any]] = [last]
         columns += [target[origins - lag] - last for lag in LAGS]
-        statistics = [_window_mean_and_std(target, window) for window in WINDOWS]
-        columns += [mean[origins] - last for mean, _ in statistics]
-        columns += [std[origins] for _, std in statistics]
+        statistics = [_window_mean_and_std(target, origins, window) for window in WINDOWS]
+        columns += [mean - last for mean, _ in statistics]
+        columns += [std for _, std in statistics]
         hour = (origins + history.start.hour) % DAY
         weekday = ((origins + history.start.hour) // DAY + history.start.weekday()) % 7
         columns += [hour, weekday]
@@ -66,7 +66,7 @@ class FeatureSpec:
             columns += [np.sin(2 * np.pi * angle), np.cos(2 * np.pi * angle)]
         for name in self.covariates:
             values = history.values[name]
-            columns += [values[origins], _window_mean_and_std(values, DAY)[0][origins] - values[origins]]
+            columns += [values[origins], _window_mean_and_std(values, origins, DAY)[0] - values[origins]]
         before = [season_before(target, origins, self.horizon, season) - last[:, None] for season in (DAY, WEEK)]
         return np.column_stack([*columns, *before]).astype(np.float64)
 
@@ -84,21 +84,13 @@ def future(values: Array, origins: Positions, horizon: int) -> Array:
     return truth
 
 
-def _window_mean_and_std(values: Array, window: int) -> tuple[Array, Array]:
-    """Mean and standard deviation of the window that ends at each position; NaN where less than half is known."""
-    known = ~np.isnan(values)
-    centre = np.nanmean(values) if known.any() else 0.0
-    filled = np.where(known, values - centre, 0.0)
-    padding = np.zeros(window - 1)
-    count = _moving_sum(np.concatenate([padding, known.astype(float)]), window)
-    total = _moving_sum(np.concatenate([padding, filled]), window)
-    squares = _moving_sum(np.concatenate([padding, filled**2]), window)
-    enough = count >= window / 2
+def _window_mean_and_std(values: Array, origins: Positions, window: int) -> tuple[Array, Array]:
+    """Mean and standard deviation of the window that ends at each origin; NaN where less than half of it is known."""
+    windows = sliding_window_view(values, window)[origins - window + 1]
+    known = ~np.isnan(windows)
+    count = known.sum(axis=1)
     safe = np.maximum(count, 1)
-    mean = total / safe
-    std = np.sqrt(np.maximum(squares / safe - mean**2, 0.0))
-    return np.where(enough, mean + centre, np.nan), np.where(enough, std, np.nan)
-
-
-def _moving_sum(values: Array, window: int) -> Array:
-    return np.asarray(sliding_window_view(values, window).sum(axis=-1))
+    mean = np.where(known, windows, 0.0).sum(axis=1) / safe
+    std = np.sqrt((np.where(known, windows - mean[:, None], 0.0) ** 2).sum(axis=1) / safe)
+    enough = count >= window / 2
+    return np.where(enough, mean, np.nan), np.where(enough, std, np.nan)
