@@ -47,8 +47,14 @@ class Azurite:
     ports: (blob, queue, table); None takes free ones. Raises AzuriteError, or PortTaken for a given port in use.
     """
 
-    def __init__(self, location: Path | None = None, ports: tuple[int, int, int] | None = None) -> None:
+    def __init__(
+        self,
+        location: Path | None = None,
+        ports: tuple[int, int, int] | None = None,
+        executable: Path = EXECUTABLE,
+    ) -> None:
         self._location = location
+        self._executable = executable
         self._given_ports = ports
         self._process: subprocess.Popen[bytes] | None = None
         self._output: Path | None = None
@@ -68,8 +74,8 @@ class Azurite:
     def start(self) -> Self:
         """Start, and return when all three services accept connections."""
         _require_node()
-        if not EXECUTABLE.exists():
-            raise AzuriteError(f"Azurite is not installed ({EXECUTABLE.relative_to(REPOSITORY)}). Run: make setup")
+        if not self._executable.exists():
+            raise AzuriteError(f"Azurite is not installed: there is no {self._executable}. Run: make setup")
         if self._given_ports:
             for port, service in zip(self._given_ports, ("blob", "queue", "table"), strict=True):
                 require_free(port, f"Azurite's {service} service")
@@ -109,7 +115,7 @@ class Azurite:
 
     def _launch(self, ports: tuple[int, int, int]) -> None:
         self.ports = ports
-        command = [str(EXECUTABLE), "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        command = [str(self._executable), "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
         for service, port in zip(("blob", "queue", "table"), ports, strict=True):
             command += [f"--{service}Host", LOOPBACK, f"--{service}Port", str(port)]
         folder = self._location or SCRATCH

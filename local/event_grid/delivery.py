@@ -232,9 +232,7 @@ def _event_grid_handshake(topic: Topic, subscription: Subscription, timeout: flo
         "dataVersion": "2",
     }
     headers = {"aeg-event-type": "SubscriptionValidation", "aeg-subscription-name": subscription.name.upper()}
-    answer = requests.post(
-        subscription.endpoint, json=[event], headers=headers, timeout=timeout, allow_redirects=False
-    )
+    answer = requests.post(subscription.endpoint, json=[event], headers=headers, timeout=timeout, allow_redirects=False)
     try:
         response = answer.json() if answer.status_code == 200 else None
     except ValueError:

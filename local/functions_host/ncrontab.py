@@ -55,9 +55,7 @@ class Schedule:
                 "weekday', or five fields without the second. Intervals such as 00:05:00 are not taken."
             )
         texts = fields if len(fields) == 6 else ["0", *fields]
-        numbers = [
-            sorted(_numbers(text, field, expression)) for text, field in zip(texts, _FIELDS, strict=True)
-        ]
+        numbers = [sorted(_numbers(text, field, expression)) for text, field in zip(texts, _FIELDS, strict=True)]
         schedule = cls(expression, " ".join(",".join(map(str, values)) for values in numbers))
         try:
             schedule.next_after(datetime(2024, 1, 1))

@@ -173,9 +173,7 @@ def _parameter(text: str, template: str) -> _Parameter:
     match = _PARAMETER.fullmatch(body.removesuffix("?"))
     if match is None:
         raise BadRoute(f"Route {template!r}: {{{text}}} is no parameter; write {{name}}, {{name:int}} or {{*rest}}.")
-    constraints = tuple(
-        _constraint(each, template) for each in re.split(r":(?![^(]*\))", match["constraints"])[1:]
-    )
+    constraints = tuple(_constraint(each, template) for each in re.split(r":(?![^(]*\))", match["constraints"])[1:])
     return _Parameter(match["name"], constraints, bool(match["stars"]), optional, default if has_default else None)
 
 
@@ -218,9 +216,7 @@ def _length(arguments: str) -> Constraint:
 
 def _between(low: int | None, high: int | None) -> Constraint:
     is_integer = _integer(64)
-    return lambda text: (
-        is_integer(text) and (low is None or int(text) >= low) and (high is None or int(text) <= high)
-    )
+    return lambda text: is_integer(text) and (low is None or int(text) >= low) and (high is None or int(text) <= high)
 
 
 def _range(arguments: str) -> Constraint:
