@@ -52,13 +52,14 @@ def test_a_dead_emulator_is_noticed() -> None:
 
 
 def test_a_taken_port_is_named_with_its_service_and_owner(free_port: int) -> None:
+    blob, table = free_ports(2)
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", free_port))
         holder.listen()
         with pytest.raises(
             PortTaken, match=rf"Port {free_port}, wanted for Azurite's queue service.*pid {os.getpid()}"
         ):
-            Azurite(ports=(*free_ports(1), free_port, *free_ports(1))).start()
+            Azurite(ports=(blob, free_port, table)).start()
 
 
 def test_a_missing_emulator_names_the_command_that_installs_it(tmp_path: Path) -> None:
