@@ -29,7 +29,10 @@ def storage_options(uri: str) -> dict[str, str] | None:
     """
     if local_path(uri) is not None:
         return None
-    return {name.lower(): value for name, value in os.environ.items() if name.startswith("AZURE_STORAGE_")}
+    options = {name.lower(): value for name, value in os.environ.items() if name.startswith("AZURE_STORAGE_")}
+    if options.get("azure_storage_endpoint", "").startswith("http://"):  # an emulator's
+        options["allow_http"] = "true"
+    return options
 
 
 def join(uri: str, *parts: str) -> str:
@@ -38,11 +41,23 @@ def join(uri: str, *parts: str) -> str:
 
 
 def _remote(uri: str) -> tuple[FileSystem, str]:
-    from deltalake.fs import DeltaStorageHandler
-    from pyarrow.fs import PyFileSystem
+    """The account's file system, and the path of the URI in it: container/path."""
+    from pyarrow.fs import AzureFileSystem
 
-    folder, _, name = uri.rpartition("/")
-    return PyFileSystem(DeltaStorageHandler(folder, storage_options(uri))), name
+    options = storage_options(uri) or {}
+    endpoint = urlsplit(options.get("azure_storage_endpoint", ""))
+    elsewhere = {
+        f"{service}_storage_{part}": value
+        for service in ("blob", "dfs")
+        for part, value in (("authority", endpoint.netloc), ("scheme", endpoint.scheme))
+    }
+    account = AzureFileSystem(
+        account_name=options["azure_storage_account_name"],
+        account_key=options.get("azure_storage_account_key"),
+        **(elsewhere if endpoint.netloc else {}),
+    )
+    parts = urlsplit(uri)
+    return account, f"{parts.netloc}{parts.path}"
 
 
 def read_bytes(uri: str) -> bytes:

@@ -1,0 +1,62 @@
+"""The lake's code on object storage: the same calls as on a local folder, with an az:// address."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import polars as pl
+import pytest
+from azure.storage.blob import BlobServiceClient
+
+from etl.delta_log import CommitNotFound, read_commit
+from etl.report import EtlReport
+from etl.run import run_etl
+from etl.storage import exists, read_bytes, storage_options, write_bytes
+from local.azurite import Azurite
+from local.readings import write_readings
+from ml.history import open_version, read_history
+from shared.configuration import load_fleet
+
+FLEET = load_fleet(Path(__file__).parents[2] / "config")
+START = datetime(2025, 12, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def lake(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> str:
+    settings = dict(part.split("=", 1) for part in azurite.connection_string.rstrip(";").split(";"))
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", settings["AccountName"])
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", settings["AccountKey"])
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", settings["BlobEndpoint"])
+    container = f"lake-{uuid4().hex[:8]}"
+    BlobServiceClient.from_connection_string(azurite.connection_string).create_container(container)
+    return f"az://{container}"
+
+
+def test_files_are_written_whole_and_found_again(lake: str) -> None:
+    uri = f"{lake}/predictions/P001/C001/2025-12-10.parquet"
+    assert not exists(uri)
+    with pytest.raises(FileNotFoundError, match="2025-12-10"):
+        read_bytes(uri)
+    write_bytes(uri, b"first")
+    write_bytes(uri, b"second")
+    assert exists(uri) and read_bytes(uri) == b"second"
+
+
+def test_a_run_merges_reports_and_can_be_read_back(lake: str, tmp_path: Path) -> None:
+    table = f"{lake}/processed/sensor_data"
+    write_readings(FLEET, tmp_path, START, START + timedelta(days=2))
+    report = run_etl(tmp_path, table, "run-1", FLEET.policy, FLEET)
+    again = run_etl(tmp_path, table, "run-2", FLEET.policy, FLEET)
+    assert (report.version, again.version) == (1, None)
+    assert EtlReport.read(table, "run-1") == report
+    commit = read_commit(table, 1)
+    assert (commit.table_id, commit.run_id, commit.data_changed) == (report.table_id, "run-1", True)
+    with pytest.raises(CommitNotFound):
+        read_commit(table, 9)
+    assert pl.scan_delta(table, storage_options=storage_options(table)).collect().height == report.rows_inserted
+    circuit = FLEET.circuit("P001_C001")
+    end = START + timedelta(hours=40)
+    history = read_history(open_version(table, None), circuit.sensor_id, (circuit.target_column,), None, end, {})
+    assert history.hours == 41 and history.newest == end
