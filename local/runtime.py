@@ -38,13 +38,21 @@ TOPIC_ID = "/subscriptions/local/resourceGroups/local/providers/Microsoft.EventG
 START_SECONDS = 90
 STOP_SECONDS = 30
 
-SUBSCRIPTIONS: Mapping[str, tuple[str, ...]] = {
-    "on_model_registered": (signals.MODEL_REGISTERED,),
-    "on_run_changed": (signals.RUN_COMPLETED, signals.RUN_STATUS_CHANGED),
-    "on_delta_log_written": (signals.BLOB_CREATED, signals.BLOB_RENAMED),
-    "on_etl_completed": (signals.ETL_COMPLETED,),
+SYSTEM_TOPICS: Mapping[str, str] = {
+    "dev": workspace_id(Stage.DEV),
+    "test": workspace_id(Stage.TEST),
+    "production": workspace_id(Stage.PRODUCTION),
+    "lake": STORAGE_ID,
 }
-"""Which function hears which events. On Azure the same table is the infrastructure's."""
+"""The topics of the workspaces and of the lake's storage account, with the resource ids their events carry."""
+
+SUBSCRIPTIONS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "on_model_registered": (("dev",), (signals.MODEL_REGISTERED,)),
+    "on_run_changed": (("test", "production"), (signals.RUN_COMPLETED, signals.RUN_STATUS_CHANGED)),
+    "on_delta_log_written": (("lake",), (signals.BLOB_CREATED, signals.BLOB_RENAMED)),
+    "on_etl_completed": ((TOPIC,), (signals.ETL_COMPLETED,)),
+}
+"""Which function hears which events of which topics. On Azure the same table is the infrastructure's."""
 
 
 class RuntimeFailed(RuntimeError):
@@ -104,6 +112,8 @@ class LocalRuntime:
         self.keys = _kept_keys(self.home / "keys.json")
         self.services = self._open.enter_context(LocalServices(self.home / "services", PEOPLE))
         self.topic = self.services.event_grid.create_topic(TOPIC, resource_id=TOPIC_ID, key=self.keys["topic"])
+        for name, resource in SYSTEM_TOPICS.items():
+            self.services.event_grid.create_topic(name, resource_id=resource, key=self.keys["topic"])
         self.platform_url = f"http://{LOOPBACK}:{free_port()}"
         self.url = f"http://{LOOPBACK}:{self.port or free_port()}"
         self.storage = self._open.enter_context(Azurite(location=self.home / "storage"))
@@ -195,7 +205,7 @@ class LocalRuntime:
             "LAKE_URI": str(self.lake),
             "TOPIC_ENDPOINT": self.services.event_grid.endpoint(TOPIC),
             "TOPIC_KEY": self.topic.key,
-            "TRUSTED_TOPICS": ",".join([TOPIC_ID, STORAGE_ID, *(workspace_id(stage) for stage in Stage)]),
+            "TRUSTED_TOPICS": ",".join([TOPIC_ID, *SYSTEM_TOPICS.values()]),
             "TOKEN_ISSUER": self.services.issuer.issuer,
             "TOKEN_AUDIENCE": self.services.issuer.audience,
             "TOKEN_KEYS_URI": self.services.issuer.keys_url,
@@ -212,22 +222,21 @@ class LocalRuntime:
         command = [sys.executable, "-m", "local.platform", "--stop-with-stdin"]
         for name, folder in folders.items():
             command += [f"--{name}", str(folder)]
+        for name, resource in SYSTEM_TOPICS.items():
+            command += ["--source-topic", f"{resource}={self.services.event_grid.endpoint(name)}"]
         port = self.platform_url.rpartition(":")[2]
         return [*command, "--port", port, "--topic-endpoint", self.services.event_grid.endpoint(TOPIC)]
 
     def _subscribe(self) -> None:
         lost = DeadLetterDestination(folder=self.home / "event-grid-dead-letters")
-        for function, types in SUBSCRIPTIONS.items():
+        for function, (topics, types) in SUBSCRIPTIONS.items():
             hook = f"{self.url}/runtime/webhooks/eventgrid?functionName={function}&code={self.keys['event_grid']}"
-            self.services.event_grid.create_subscription(
-                Subscription(
-                    name=function.replace("_", "-"),
-                    topic=TOPIC,
-                    endpoint=hook,
-                    event_types=types,
-                    dead_letter=lost,
+            for topic in topics:
+                self.services.event_grid.create_subscription(
+                    Subscription(
+                        name=function.replace("_", "-"), topic=topic, endpoint=hook, event_types=types, dead_letter=lost
+                    )
                 )
-            )
 
     def _run(self, name: str, command: list[str]) -> None:
         log: IO[bytes] = (self.logs / f"{name}.log").open("ab")

@@ -65,8 +65,9 @@ class Advance:
             except Conflict:
                 continue
             except AlreadyExists as there:
-                # The inbox has the fact, or what it would begin has ended already. Any other row: somebody was faster.
-                if "|5|" not in there.key and "|8|" not in there.key:
+                # The inbox has the fact, or what it would begin has lived and ended already (its history is there).
+                # Any other row: somebody was faster.
+                if not any(part in there.key for part in ("|5|", "|8|", "|9|")):
                     continue
                 return Advanced(Verdict.IGNORED, "heard before", duplicate=True)
             for line in decision.history:

@@ -289,7 +289,7 @@ class _FleetReader(YamlReader):
             for plant_id, circuit_id in self._listed_ids(master_document):
                 path = self.folder / "plants" / plant_id / f"{circuit_id}.yml"
                 listed.add(path)
-                if own := self.read(path):
+                if own := self.read(path, "create it, or take the circuit out of plants_circuits.yml"):
                     plant = master_document.below(("plants", plant_id, "defaults"))
                     entry = master_document.below(("plants", plant_id, "circuits", circuit_id))
                     document = own.over(plant.over(defaults)) if plant.content else own.over(defaults)

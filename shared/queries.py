@@ -65,6 +65,11 @@ class Queries:
         entry = self._approval(release.partition(":")[0], release)
         return entry if entry and entry["id"] == identity else None
 
+    def root(self, root: str) -> Mapping[str, Any] | None:
+        """A root itself, or None while nothing was heard of it."""
+        loaded = self._load(root)
+        return loaded.root.model_dump(mode="json") if loaded.rows else None
+
     def circuit(self, circuit: str) -> Mapping[str, Any] | None:
         """What serves, what is open and who owns what, of one circuit."""
         loaded = self._load(circuit)

@@ -117,6 +117,8 @@ def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime) -> l
     """One transaction: root, items, history, inbox, outbox, due rows and the indexes people read."""
     root = decision.root or loaded.root
     found = [*_root(loaded, root), *_items(loaded, decision)]
+    if event.identity:
+        found.append(Write("insert", Row(inbox_key(event), {"at": now.isoformat(), "event": type(event).__name__})))
     found += [
         Write(
             "insert",
@@ -134,8 +136,6 @@ def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime) -> l
         )
         for line in decision.history
     ]
-    if event.identity:
-        found.append(Write("insert", Row(inbox_key(event), {"at": now.isoformat(), "event": type(event).__name__})))
     found += [Write("put", row) for row in outbox(decision.commands, now)]
     found += [
         Write("put", Row(f"!1|{stamp(due.at)}|{safe(due.command.id)}", encode(due.command))) for due in decision.due

@@ -91,10 +91,11 @@ class YamlReader:
     def name_of(self, path: Path) -> str:
         return f"{self.folder.name}/{path.relative_to(self.folder).as_posix()}"
 
-    def read(self, path: Path) -> YamlDocument | None:
+    def read(self, path: Path, advice: str = "create it") -> YamlDocument | None:
+        """The file's content, or None if it cannot be used; `advice` is for a file that does not exist."""
         name = self.name_of(path)
         if not path.is_file():
-            self.report((name, 1), "", "the file does not exist; create it, or take the circuit out of the master list")
+            self.report((name, 1), "", f"the file does not exist; {advice}")
             return None
         try:
             # Some YAML errors only show when scalars are constructed (an impossible date, for example).

@@ -35,7 +35,9 @@ def application(settings: PlatformSettings) -> Starlette:
     """The service: API, job workers, operations and the outbox, started and stopped with the application."""
     ledger = Ledger(settings.ledger)
     jobs = JobRunner(settings, ledger)
-    publisher = Publisher(ledger, settings.topic_endpoint, settings.topic_key, settings.publish_backoff)
+    publisher = Publisher(
+        ledger, settings.topic_endpoint, settings.topic_key, settings.publish_backoff, settings.source_topics
+    )
     repeating = (
         Repeating("operations", OperationRunner(ledger, jobs).step, OPERATIONS_EVERY_SECONDS),
         Repeating("events", publisher.step, PUBLISH_EVERY_SECONDS),
@@ -76,6 +78,14 @@ def parse(arguments: list[str]) -> PlatformSettings:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--key-env", default="PLATFORM_KEY", help="variable that holds the key callers must give")
     parser.add_argument("--topic-endpoint", required=True, help="Event Grid topic that events are published to")
+    parser.add_argument(
+        "--source-topic",
+        dest="source_topics",
+        action="append",
+        default=[],
+        metavar="RESOURCE_ID=ENDPOINT",
+        help="system topic of a workspace or storage account; repeatable",
+    )
     parser.add_argument("--topic-key-env", default="TOPIC_KEY", help="variable that holds the topic's key")
     parser.add_argument(
         "--storage-connection-env",
@@ -90,6 +100,7 @@ def parse(arguments: list[str]) -> PlatformSettings:
     if options.pop("stop_with_stdin"):
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
     storage_connection = os.environ.get(options.pop("storage_connection_env"), "")
+    options["source_topics"] = dict(each.split("=", 1) for each in options["source_topics"])
     keys = {"key": options.pop("key_env"), "topic_key": options.pop("topic_key_env")}
     missing = sorted(variable for variable in keys.values() if not os.environ.get(variable))
     if missing:

@@ -112,20 +112,20 @@ def _event(event_type: str, subject: str, content: Mapping[str, Any], topic: str
 
 
 class Publisher:
-    """Sends what the outbox holds, each event as often as it is due, until the topic has accepted it."""
+    """Sends what the outbox holds, each event as often as it is due, until its topic has accepted it.
 
-    def __init__(self, ledger: Ledger, endpoint: str, key: str, backoff: float) -> None:
+    `endpoint` takes every event but those of a source (a workspace, a storage account) with a system topic of its own:
+    `source_endpoints`, by the source's resource id.
+    """
+
+    def __init__(
+        self, ledger: Ledger, endpoint: str, key: str, backoff: float, source_endpoints: Mapping[str, str] | None = None
+    ) -> None:
         self._ledger = ledger
         self._backoff = backoff
         self._silent_until = 0.0
-        # The outbox is the one that retries: it also does after a crash.
-        self._client = EventGridPublisherClient(
-            endpoint,
-            AzureKeyCredential(key),
-            retry_total=0,
-            connection_timeout=SEND_TIMEOUT_SECONDS,
-            read_timeout=SEND_TIMEOUT_SECONDS,
-        )
+        self._client = _client(endpoint, key)
+        self._of_source = {source: _client(address, key) for source, address in (source_endpoints or {}).items()}
 
     def step(self) -> None:
         """Send everything that is due, once."""
@@ -143,7 +143,7 @@ class Publisher:
                 topic=body["topic"],
             )
             try:
-                self._client.send(event)
+                self._of_source.get(body["topic"], self._client).send(event)
             except AzureError as error:
                 wait = min(self._backoff * 2 ** min(pending.attempts, 10), LONGEST_BACKOFF_SECONDS)
                 self._ledger.event_refused(pending.sequence, wait)
@@ -153,6 +153,17 @@ class Publisher:
                     return
             else:
                 self._ledger.event_sent(pending.sequence)
+
+
+def _client(endpoint: str, key: str) -> EventGridPublisherClient:
+    # The outbox is the one that retries: it also does after a crash.
+    return EventGridPublisherClient(
+        endpoint,
+        AzureKeyCredential(key),
+        retry_total=0,
+        connection_timeout=SEND_TIMEOUT_SECONDS,
+        read_timeout=SEND_TIMEOUT_SECONDS,
+    )
 
 
 def _is_about_the_event(error: AzureError) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.platform.names import TABLE_PATH
@@ -21,6 +22,7 @@ class PlatformSettings:
     topic_endpoint: str
     topic_key: str
     storage_connection: str = ""
+    source_topics: Mapping[str, str] = field(default_factory=dict)
     operation_delay: float = 0.2
     training_processes: int = 5
     scoring_processes: int = 2

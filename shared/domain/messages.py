@@ -427,6 +427,9 @@ class TrainingStarted(Outcome):
 
     reference: str
 
+    def onto(self) -> Mapping[str, Any]:
+        return {"reference": self.reference}
+
 
 class TrainingSucceeded(Outcome):
     """The training ended and registered a model version; times are the job's own (UTC)."""
