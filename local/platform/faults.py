@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -53,10 +54,11 @@ class Fault(BaseModel):
 
 
 class FaultSwitches:
-    """The faults of a running platform, switched over its HTTP API."""
+    """The switches of a running platform, turned over its HTTP API."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._url = f"{url.rstrip('/')}/faults"
+        self._platform = url.rstrip("/")
+        self._url = f"{self._platform}/faults"
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {key}"
 
@@ -76,3 +78,8 @@ class FaultSwitches:
     def switch_off(self) -> None:
         """Switch every fault off and forget it."""
         self._session.delete(self._url, timeout=10).raise_for_status()
+
+    def leave_readings_after(self, until: datetime | None) -> None:
+        """Let ETL runs leave readings after this time (aware of its time zone) for a later run; None lifts it."""
+        body = {"until": until.isoformat() if until else None}
+        self._session.put(f"{self._platform}/etl/until", json=body, timeout=10).raise_for_status()

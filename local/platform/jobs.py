@@ -49,10 +49,10 @@ class JobRunner:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["local.platform.preload"])
-        pool = partial(ProcessPool, context=context, initializer=_end_with_the_service)
+        pool = partial(ProcessPool, context=context, initializer=_start_job_worker, initargs=(settings.stores,))
         self._settings = settings
         self._ledger = ledger
-        self._stores = pool(max_workers=1)
+        self._stores = ProcessPool(context=context, max_workers=1, initializer=_end_with_the_service)
         self._pools: Mapping[Work, ProcessPool] = {
             Work.TRAINING: pool(max_workers=settings.training_processes, max_tasks=1),
             Work.SCORING: pool(max_workers=settings.scoring_processes),
@@ -182,6 +182,11 @@ def _in_worker(function: str, *arguments: Any) -> Any:
     except Exception as error:  # whatever the work raised is how it failed
         log.warning("%s failed", function, exc_info=True)
         raise WorkFailed(f"{type(error).__name__}: {error}") from None
+
+
+def _start_job_worker(stores: Path) -> None:
+    _end_with_the_service()
+    _in_worker("open_stores", stores)
 
 
 def _end_with_the_service() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import etl.run
 import ml.score
 import ml.train
-from etl.report import report_path, report_uri
+from etl.report import report_path
 from etl.storage import read_bytes
 from local.platform import events, names
 from local.platform.faults import FaultKind
@@ -28,7 +28,7 @@ from ml.artifact import CircuitForecaster, ModelCache, load_folder
 from ml.history import Array
 from ml.requests import ScoringRequest, TrainingRequest
 from shared.configuration import load_fleet
-from shared.domain.values import Stage, model_name
+from shared.domain.values import Pair, Stage, model_name
 
 MODELS_KEPT = 256  # a pilot's circuits; a model is about 1 MB
 
@@ -55,6 +55,12 @@ def _stores(root: Path) -> Stores:
 
 def create_stores(root: Path) -> None:
     _stores(root).create()
+
+
+def open_stores(root: Path) -> None:
+    """Connect to dev and the registry before a job has to wait for it."""
+    for store in (_stores(root).workspace(Stage.DEV), _stores(root).registry):
+        store.version("none", 1)
 
 
 def model_tags(root: Path, stage: Stage, name: str, version: int) -> dict[str, str] | None:
@@ -127,13 +133,11 @@ def _score(settings: PlatformSettings, ledger: Ledger, job: WorkItem) -> Finishe
     if serving is None:
         raise WrongModel(f"{endpoint} no longer has the deployment {deployment}")
     request = ScoringRequest.model_validate_json(_read(job.request["request_uri"], settings.storage_connection))
-    asked = (request.circuit, request.model_version, request.environment_version)
-    served = (serving.circuit, serving.model_version, serving.environment_version)
-    if asked != served:
+    asked = Pair(model=request.model_version, environment=request.environment_version)
+    served = Pair(model=serving.model_version, environment=serving.environment_version)
+    if (request.circuit, asked) != (job.circuit, served):
         raise WrongModel(
-            f"the request is for {request.circuit}, model {request.model_version}, environment "
-            f"{request.environment_version}; {endpoint}/{deployment} serves {serving.circuit}, model "
-            f"{serving.model_version}, environment {serving.environment_version}"
+            f"the request is for {request.circuit}, {asked}; {endpoint}/{deployment} serves {job.circuit}, {served}"
         )
     load_model = _models(settings.stores)
     if job.fault(FaultKind.OUTPUT_UNUSABLE):
@@ -186,15 +190,16 @@ def _run_etl(settings: PlatformSettings, ledger: Ledger, job: WorkItem) -> Finis
         fleet,
         datetime.fromisoformat(until) if until else None,
     )
-    uri = report_uri(settings.table_uri, report_path(settings.table_uri, run_id))
-    outputs = {"report": uri, "table_id": report.table_id or "", "version": ""}
+    # Relative, as the commit's own metadata names it and the lake port takes it.
+    path = report_path(settings.table_uri, run_id)
+    outputs = {"report": path, "table_id": report.table_id or "", "version": ""}
     if report.version is None or report.table_id is None:
         return Finished(outputs)
     log_file = Path(settings.table_uri) / "_delta_log" / f"{report.version:020d}.json"
     return Finished(
         {**outputs, "version": str(report.version)},
         (
-            events.etl_completed(run_id, report.table_id, report.version, uri),
+            events.etl_completed(run_id, report.table_id, report.version, path),
             events.delta_log_created(report.version, log_file.stat().st_size),
         ),
     )

@@ -1,0 +1,118 @@
+"""The contract of the ETL and training runner ports."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from harness import Platform, new_command
+from topic import wait_until
+
+from local.platform.faults import FaultKind
+from shared.domain.values import OperationState
+from shared.errors import Permanent, Transient
+
+CIRCUIT = "P002_C001"
+WHO = ("0" * 40, "ann@example.org", "17")
+
+
+def test_training_registers_a_version_with_who_asked_for_it(platform: Platform, command: str) -> None:
+    version = platform.train(CIRCUIT, command)
+    model = platform.models.describe_model(CIRCUIT, version)
+    assert model
+    assert (model.tags["git_commit_sha"], model.tags["pr_author"], model.tags["pr_number"]) == WHO
+    assert model.tags["command_id"] == command
+    assert model.tags["hyperparameters_hash"] == (
+        platform.lake.fleet.circuit(CIRCUIT).training.hyperparameters.digest()
+    )
+
+
+def test_callers_who_race_on_one_command_id_train_once(platform: Platform, command: str) -> None:
+    with ThreadPoolExecutor(8) as callers:
+        references = set(callers.map(lambda _: platform.training.start(command, CIRCUIT, *WHO), range(16)))
+    assert len(references) == 1
+    version = int(platform.succeeded(references.pop()).outputs["model_version"])
+    assert platform.models.describe_model(CIRCUIT, version + 1) is None
+
+
+def test_a_lost_answer_of_a_training_is_found_again(platform: Platform, command: str) -> None:
+    platform.faults.switch_on(FaultKind.ANSWER_LOST, command_id=command)
+    with pytest.raises(Transient):
+        platform.training.start(command, CIRCUIT, *WHO)
+    version = int(platform.succeeded(platform.training.start(command, CIRCUIT, *WHO)).outputs["model_version"])
+    assert platform.models.describe_model(CIRCUIT, version + 1) is None
+
+
+def test_no_more_than_five_trainings_run_at_once(platform: Platform) -> None:
+    references = [platform.training.start(new_command(), circuit.key, *WHO) for circuit in platform.lake.fleet][:8]
+    spans = [(status.started_at, status.ended_at) for status in map(platform.succeeded, references)]
+    moments = sorted(began for began, _ in spans if began)
+    at_once = [sum(1 for began, ended in spans if began and ended and began <= now < ended) for now in moments]
+    assert 2 <= max(at_once) <= 5
+
+
+def test_training_an_unknown_circuit_fails_and_names_it(platform: Platform, command: str) -> None:
+    status = platform.ended(platform.training.start(command, "P001_C999", *WHO))
+    assert status.state is OperationState.FAILED
+    assert "P001_C999" in status.error
+
+
+def test_a_path_is_no_circuit(platform: Platform, command: str) -> None:
+    with pytest.raises(Permanent, match="circuit"):
+        platform.training.start(command, "../P001_C001", *WHO)
+
+
+def test_a_training_that_is_cancelled_registers_nothing_and_tells_nothing(platform: Platform, command: str) -> None:
+    latest = platform.train(CIRCUIT, new_command())
+    platform.faults.switch_on(FaultKind.JOB_HANGS, command_id=command)
+    reference = platform.training.start(command, CIRCUIT, *WHO)
+    wait_until(lambda: platform.training.look(reference).started_at is not None, "the training to run")
+    platform.training.cancel(reference)
+    assert platform.ended(reference).state is OperationState.CANCELLED
+    job = reference.removeprefix("job:")
+    assert platform.seen.wait_for("RunStatusChanged", job, 2)[-1]["data"]["runStatus"] == "canceled"
+    assert platform.seen.received("RunCompleted", job) == []
+    assert platform.models.describe_model(CIRCUIT, latest + 1) is None
+
+
+def test_a_training_that_waits_for_a_process_can_be_cancelled(platform: Platform) -> None:
+    platform.faults.switch_on(FaultKind.JOB_HANGS, circuit=CIRCUIT, times=5)
+    hanging = [platform.training.start(new_command(), CIRCUIT, *WHO) for _ in range(5)]
+    try:
+        waiting = platform.training.start(new_command(), CIRCUIT, *WHO)
+        platform.training.cancel(waiting)
+        status = platform.ended(waiting)
+        assert (status.state, status.started_at) == (OperationState.CANCELLED, None)
+    finally:
+        for reference in hanging:
+            platform.training.cancel(reference)
+    for reference in hanging:
+        assert platform.ended(reference).state is OperationState.CANCELLED
+
+
+def test_an_etl_run_names_table_version_and_report(platform: Platform) -> None:
+    report = platform.lake.table.parent / "sensor_data_runs" / "first-run.json"
+    assert platform.table_id and report.is_file()
+
+
+def test_an_etl_run_that_changes_nothing_has_no_version_and_tells_nothing(platform: Platform, command: str) -> None:
+    status = platform.succeeded(platform.etl.start(command, f"run-{command}"))
+    assert status.outputs["version"] == ""
+    platform.train(CIRCUIT, new_command())
+    assert platform.seen.received("EtlCompleted", command) == []
+
+
+def test_an_etl_start_with_a_known_command_id_returns_the_same_run(platform: Platform, command: str) -> None:
+    reference = platform.etl.start(command, f"run-{command}")
+    assert platform.etl.start(command, f"run-{command}") == reference
+    platform.succeeded(reference)
+    assert platform.etl.start(command, f"run-{command}") == reference
+
+
+def test_an_etl_run_can_hang_and_be_cancelled(platform: Platform, command: str) -> None:
+    platform.faults.switch_on(FaultKind.JOB_HANGS, work="etl")
+    reference = platform.etl.start(command, f"run-{command}")
+    wait_until(lambda: platform.etl.look(reference).started_at is not None, "the run to begin")
+    platform.etl.cancel(reference)
+    assert platform.ended(reference).state is OperationState.CANCELLED
+    platform.succeeded(platform.etl.start(new_command(), f"again-{command}"))
