@@ -58,9 +58,9 @@ class TrainingResult(_Message):
 
 
 class ScoringRequest(_Message):
-    """One forecast of one circuit from one origin, the first forecast being one hour after it.
+    """One forecast of one circuit: `horizon` hours, the first of them one hour after forecast_origin (UTC).
 
-    history_hours beyond what the model needs is never read. The forecast is written to output_uri.
+    circuit is `{plant_id}_{circuit_id}`. The forecast is written to output_uri.
     """
 
     circuit: str

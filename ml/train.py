@@ -17,7 +17,7 @@ if __name__ == "__main__":
     limit_threads()
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ml.artifact import CircuitForecaster
 from ml.errors import IncompleteInput, ModelInputError
