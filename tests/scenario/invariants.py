@@ -1,0 +1,194 @@
+"""What must hold in every world, whatever happened: nothing twice, nothing lost, nobody passed over."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from shared import records
+from shared.domain import messages as m
+from shared.domain.lake import ROOT as LAKE
+from shared.domain.lake import FanOut
+from shared.domain.machine import Item
+from shared.domain.release import ENDS, GATES, Phase, Release
+from shared.domain.scoring import ScoringRun
+from shared.domain.values import OperationState, Stage
+from shared.relay import Work
+from tests.simulated import PRODUCTION_DEPLOYMENT, PROMOTION, SCORING, TEST_DEPLOYMENT, TEST_INFERENCE
+from tests.world import World
+
+ONCE_A_RELEASE = {PROMOTION, TEST_DEPLOYMENT, TEST_INFERENCE, PRODUCTION_DEPLOYMENT}
+
+
+def check_always(world: World) -> None:
+    """True at every moment."""
+    for circuit in world.fleet.circuits():
+        _owners_are_single(world, circuit)
+    for item in _open_items(world):
+        assert item.deadline is not None, f"{item.id} is {item.phase} without a deadline"
+        assert _deadline_is_pending(world, item), f"nothing will ever end {item.id}, which is {item.phase}"
+    _every_effect_once(world)
+    assert not world.crashes, world.crashes
+
+
+def check_at_rest(world: World) -> None:
+    """True once nothing is under way any more."""
+    check_always(world)
+    for circuit in world.fleet.circuits():
+        _serving_is_proved_and_approved(world, circuit)
+        _production_is_what_it_is_said_to_be(world, circuit)
+    _every_version_has_its_release(world)
+    _history_is_gapless(world)
+    _gates_are_open_where_people_are_asked(world)
+    _nothing_is_left_over(world)
+    _dead_letters_are_what_was_poisoned(world)
+
+
+def check_replay_changes_nothing(world: World) -> None:
+    """Every fact that was ever taken, told once more, leaves every row as it is."""
+    before = world.rows()
+    for fact in list(world.facts):
+        world.told(fact)
+    for operation in world.operations.started.values():
+        world.tell(lambda app, job=operation.reference: app.look_at_job(job))  # type: ignore[misc]
+    while world.step():
+        pass
+    after = world.rows()
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert not changed, f"replaying changed {sorted(changed)}"
+
+
+def _open_items(world: World) -> list[Item]:
+    found = []
+    for root in (LAKE, *world.fleet.circuits()):
+        found += [item for item in world.items(root).values() if item.phase not in records.KINDS[type(item)].ends]
+    return found
+
+
+def _pending_commands(world: World) -> list[m.Command]:
+    """Commands that wait in the outbox, as due rows or on the queue."""
+    rows = [row for shard in world.store.shards for row in world.store.read_range(shard, "!", '"')]
+    waiting = [*world.queue.messages, *world.queue.poisoned]
+    return [*(records.command_from(row) for row in rows), *(Work.from_json(message.text).command for message in waiting)]
+
+
+def _deadline_is_pending(world: World, item: Item) -> bool:
+    return any(
+        isinstance(command, m.CheckDeadline) and (command.item, command.step) == (item.id, item.step)
+        for command in _pending_commands(world)
+    )
+
+
+def _owners_are_single(world: World, circuit: str) -> None:
+    root, releases = world.circuit(circuit), world.releases(circuit)
+    in_test = [r.id for r in releases if r.phase in (Phase.DEPLOYING_TO_TEST, Phase.TESTING)]
+    in_production = [r.id for r in releases if r.phase in (Phase.DEPLOYING_TO_PRODUCTION, Phase.OBSERVING)]
+    assert in_test == ([root.test_owner] if root.test_owner else []), in_test
+    assert in_production == ([root.production_owner] if root.production_owner else []), in_production
+    early = [r.id for r in releases if r.phase not in ENDS and r.phase not in (Phase.OBSERVING, *_PRODUCTION)]
+    assert len(early) <= 1, f"{early} are candidates at once: the newer supersedes the older"
+
+
+_PRODUCTION = (Phase.DEPLOYING_TO_PRODUCTION,)
+
+
+def _every_effect_once(world: World) -> None:
+    started: Counter[tuple[str, str]] = Counter()
+    for operation in world.operations.started.values():
+        started[operation.purpose, operation.command_id.rsplit(".", 2)[0]] += 1
+    for (purpose, item), count in started.items():
+        if purpose in ONCE_A_RELEASE:
+            assert count == 1, f"{purpose} of {item} was started {count} times"
+        if purpose == SCORING:
+            run = world.items(item.partition("@")[0]).get(item)
+            assert isinstance(run, ScoringRun) and count <= run.attempt, f"{item} was scored {count} times"
+    assert all(count == 1 for count in world.lake.publications.values()), world.lake.publications
+    assert all(count == 1 for count in world.approvals.asked.values()), world.approvals.asked
+
+
+def _serving_is_proved_and_approved(world: World, circuit: str) -> None:
+    serving = world.circuit(circuit).serving
+    if serving is None:
+        return
+    assert (circuit, serving) in world.platform.tested, f"{circuit} serves {serving}, which was never tested"
+    release = next(r for r in world.releases(circuit) if r.pair == serving)
+    history = world.history(circuit, release.id)
+    for gate in ("RegistryApproved", ("ProductionApproved", "ProductionApprovedWhileOwned")):
+        last = [line for line in history if line["event"] in gate][-1]
+        requirement = world.fleet.rules(circuit).requirements[_gate_of(last["before"])]
+        person = m.Person.model_validate(last["detail"]["person"])
+        assert person.username != release.trainer, f"{release.id} was approved by its trainer alone"
+        assert any(set(groups) & set(person.groups) for groups in requirement), f"{person.name} may not approve"
+
+
+def _gate_of(phase: str) -> str:
+    return GATES[Phase(phase)]
+
+
+def _production_is_what_it_is_said_to_be(world: World, circuit: str) -> None:
+    if any(r.phase == Phase.DEPLOYING_TO_PRODUCTION for r in world.releases(circuit)):
+        return
+    found = world.platform.deployed(Stage.PRODUCTION, circuit)
+    assert (found.pair if found else None) == world.circuit(circuit).serving, f"{circuit} really serves {found}"
+
+
+def _every_version_has_its_release(world: World) -> None:
+    for circuit in world.fleet.circuits():
+        told = {version for name, version in world.platform.models if name == circuit}
+        assert {release.version for release in world.releases(circuit)} == told
+
+
+def _history_is_gapless(world: World) -> None:
+    for root in (LAKE, *world.fleet.circuits()):
+        for item in world.items(root).values():
+            rows = world.store.read_range(world.store.shard_of(root), *records.history_range(root, item.id))
+            numbers = [int(row.key.rpartition("|")[2]) for row in rows]
+            assert numbers == list(range(1, item.sequence + 1)), f"{item.id}: {numbers} of {item.sequence}"
+            phases = [row.body["after"] for row in rows]
+            assert phases[-1] == item.phase and rows[0].body["before"] is None
+            assert [row.body["before"] for row in rows[1:]] == phases[:-1]
+
+
+def _gates_are_open_where_people_are_asked(world: World) -> None:
+    asking = {
+        item.approval.id
+        for item in _open_items(world)
+        if isinstance(item, Release) and item.phase in GATES and item.approval
+    }
+    asked = set(world.approvals.open)
+    answered = {
+        approval.id
+        for circuit in world.fleet.circuits()
+        for release in world.releases(circuit)
+        if (approval := release.approval) and approval.answers
+    } | {str(line["detail"]["approval"]) for line in _lines(world) if str(line["event"]) in _ANSWERED}
+    assert asking <= asked, f"nobody was asked about {asking - asked}"
+    assert asked - asking <= answered, f"people are still asked about {asked - asking - answered}"
+
+
+_ANSWERED = ("RegistryApproved", "ProductionApproved", "ProductionApprovedWhileOwned", "ApprovalRejected")
+
+
+def _lines(world: World) -> list[dict[str, object]]:
+    return [
+        dict(line)  # type: ignore[misc]
+        for circuit in world.fleet.circuits()
+        for release in world.releases(circuit)
+        for line in world.history(circuit, release.id)
+    ]
+
+
+def _nothing_is_left_over(world: World) -> None:
+    assert not world.queue.messages and not world.queue.poisoned and not world.signals
+    open_items = {(item.id, item.step) for item in _open_items(world)}
+    for command in _pending_commands(world):
+        assert isinstance(command, m.CheckDeadline), f"{command.id} still waits"
+    assert not [item for item in _open_items(world) if isinstance(item, FanOut) and not world.dead_letters()]
+    assert not world.operations.running(SCORING) or open_items
+    for operation in world.operations.started.values():
+        hangs = operation.fate.state is OperationState.RUNNING
+        assert operation.state is not OperationState.RUNNING or hangs, f"{operation.reference} goes on unseen"
+
+
+def _dead_letters_are_what_was_poisoned(world: World) -> None:
+    for row in world.dead_letters():
+        assert row.body["body"]["work"] in world.poisonings, f"{row.body['reason']} was never poisoned"

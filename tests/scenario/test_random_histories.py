@@ -1,0 +1,270 @@
+"""Random histories: signals doubled, late and out of order, work that fails, hangs and loses its event, two workers at
+once, and a process that dies before or after any effect. Whatever happens: nothing twice, nothing lost.
+
+HISTORIES sets how many are tried (default 60), HISTORY_SEED which; a failure prints its seed and its shortest history.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, given, note, seed, settings
+
+from shared.domain.lake import ROOT as LAKE
+from shared.domain.messages import EtlDue, Person
+from shared.domain.release import GATES, Approval
+from shared.domain.rules import Rules
+from tests import builders
+from tests.builders import model_tags, registered
+from tests.scenario.invariants import check_always, check_at_rest, check_replay_changes_nothing
+from tests.simulated import FAILS, HANGS, NOT_TOLD, UNUSABLE, Fate, Killed
+from tests.world import Fleet, World
+
+SEED = int(os.environ.get("HISTORY_SEED") or random.SystemRandom().randrange(2**32))
+HISTORIES = int(os.environ.get("HISTORIES") or 60)
+
+
+PASSING = st.sampled_from((1, 2, 10, 30, 30, 90, 60 * 7, 60 * 24))
+"""Minutes between two things that happen."""
+
+
+class Action(Protocol):
+    def happen(self, world: World) -> None: ...
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version is registered and told of: in which words, how often, how late."""
+
+    circuit: int
+    version: int
+    digest: str
+    times: int
+    late: int
+
+    def happen(self, world: World) -> None:
+        circuit = world.fleet.circuits()[self.circuit]
+        changed = {"r2": "0.92"} if self.digest == "again" else {}
+        world.platform.models[circuit, self.version] = model_tags(circuit, self.version, **changed)
+        for time in range(self.times):
+            world.told(registered(circuit, self.version, self.digest), timedelta(minutes=self.late * time))
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A person answers one of the open gates, perhaps late, perhaps twice; nothing open is waited for a while."""
+
+    gate: int
+    person: Person
+    decision: str
+    times: int
+    late: int
+
+    def happen(self, world: World) -> None:
+        for _ in range(6):
+            if gates := _open_gates(world):
+                approval = gates[self.gate % len(gates)]
+                answer = builders.decided(approval.id, approval.digest, self.person, self.decision)
+                for time in range(self.times):
+                    world.told(answer, timedelta(minutes=self.late * time))
+                return
+            world.run(minutes=5)
+
+
+def _open_gates(world: World) -> list[Approval]:
+    releases = [release for circuit in world.fleet.circuits() for release in world.releases(circuit)]
+    return [r.approval for r in releases if r.phase in GATES and r.approval]
+
+
+@dataclass(frozen=True)
+class Committed:
+    """Readings arrive, up to so many hours ago; `hints` events tell of it, or none."""
+
+    hours_ago: int
+    hints: int
+    changed: bool
+
+    def happen(self, world: World) -> None:
+        hour = world.now().replace(minute=0, second=0, microsecond=0)
+        world.commit(hour - timedelta(hours=self.hours_ago), hints=self.hints, data_changed=self.changed)
+
+
+@dataclass(frozen=True)
+class MadeAnew:
+    """The table is dropped and made again."""
+
+    def happen(self, world: World) -> None:
+        world.lake.make_anew()
+        world.commit()
+
+
+@dataclass(frozen=True)
+class DailyChecked:
+    """The daily schedule runs."""
+
+    times: int
+
+    def happen(self, world: World) -> None:
+        for _ in range(self.times):
+            world.tell(lambda app: app.check_daily_scoring())
+
+
+@dataclass(frozen=True)
+class EtlScheduled:
+    """The ETL schedule runs, perhaps in two instances at once."""
+
+    times: int
+
+    def happen(self, world: World) -> None:
+        slot = world.now()
+        for _ in range(self.times):
+            world.told(EtlDue(root=LAKE, slot=slot))
+
+
+Yes = st.builds(Answered, st.integers(0, 2), st.just(builders.ENGINEER), st.just("approve"), st.just(1), st.just(0))
+AnyAnswer = st.builds(
+    Answered,
+    st.integers(0, 2),
+    st.sampled_from(
+        (builders.ENGINEER, builders.SECOND_ENGINEER, builders.DIRECTOR, builders.TRAINER, builders.STRANGER)
+    ),
+    st.sampled_from(("approve", "approve", "reject")),
+    st.integers(1, 3),
+    st.sampled_from((0, 1)),
+)
+GOOD = (Fate(), Fate(events=2), Fate(minutes=20, events=3, event_late=5), NOT_TOLD)
+Fates = st.sampled_from((*GOOD, *GOOD, FAILS, UNUSABLE, HANGS, Fate(minutes=90)))
+
+
+def actions(circuits: int) -> st.SearchStrategy[Action]:
+    few = st.integers(1, 3)
+    register = st.builds(
+        Registered,
+        st.integers(0, circuits - 1),
+        st.integers(1, 4),
+        st.sampled_from(("first", "first", "again")),
+        few,
+        st.sampled_from((0, 1, 90)),
+    )
+    commit = st.builds(Committed, st.sampled_from((0, 0, 3, 12)), st.integers(0, 2), st.sampled_from((True, True, False)))
+    others = st.one_of(AnyAnswer, st.builds(DailyChecked, few), st.builds(EtlScheduled, few), st.just(MadeAnew()))
+    return st.sampled_from((register, commit, Yes, Yes, Yes, others)).flatmap(lambda chosen: chosen)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something happens, and then time passes."""
+
+    action: Action
+    minutes: int
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """After so many more points (before or after an effect): the process dies, or another worker comes in between."""
+
+    after: int
+    kill: bool
+
+
+Interruptions = st.lists(st.builds(Interruption, st.integers(0, 60), st.booleans()), max_size=12)
+
+
+@dataclass(frozen=True)
+class History:
+    circuits: int
+    steps: list[Step]
+    fates: list[Fate]
+    order: list[int]
+    interruptions: list[Interruption]
+
+
+def histories(circuits: int, length: int) -> st.SearchStrategy[History]:
+    return st.builds(
+        History,
+        st.just(circuits),
+        st.lists(st.builds(Step, actions(circuits), PASSING), min_size=4, max_size=length),
+        st.lists(Fates, max_size=12),
+        st.lists(st.integers(0, 7), max_size=6),
+        Interruptions,
+    )
+
+
+def live_through(history: History) -> World:
+    """The world after the history, at rest."""
+    world = World(Fleet(builders.circuits(history.circuits), Rules(), max_invocations=2))
+    order = itertools.cycle(history.order or [0])
+    world.choose = lambda count: next(order) % count
+    fates = itertools.chain(history.fates, itertools.repeat(Fate()))
+    world.operations.fate_of = lambda purpose: next(fates)
+    _interrupt(world, history.interruptions)
+    for step in history.steps:
+        step.action.happen(world)
+        world.run(minutes=step.minutes)
+        check_always(world)
+    world.effects.interrupt = lambda point: None
+    world.operations.fate_of = lambda purpose: Fate()
+    world.run(days=12)
+    return world
+
+
+def _interrupt(world: World, interruptions: Iterable[Interruption]) -> None:
+    """Die, or let another worker in, at the chosen points."""
+    coming = iter(interruptions)
+    waiting = next(coming, None)
+    points, depth = 0, 0
+
+    def interrupt(point: str) -> None:
+        nonlocal waiting, points, depth
+        points += 1
+        if waiting is None or points <= waiting.after:
+            return
+        now, waiting, points = waiting, next(coming, None), 0
+        note(f"{world.now():%d %H:%M:%S} {point}: {'killed' if now.kill else 'another worker comes in between'}")
+        if now.kill:
+            raise Killed(point)
+        if depth < 2:
+            depth += 1
+            try:
+                world.step()
+            finally:
+                depth -= 1
+
+    world.effects.interrupt = interrupt
+
+
+common = settings(
+    deadline=None,
+    max_examples=HISTORIES,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+
+
+def _holds(history: History) -> None:
+    print(f"HISTORY_SEED={SEED}")
+    world = live_through(history)
+    check_at_rest(world)
+    check_replay_changes_nothing(world)
+
+
+@seed(SEED)
+@common
+@given(histories(circuits=1, length=25))
+def test_one_circuit_nothing_twice_and_nothing_lost(history: History) -> None:
+    _holds(history)
+
+
+@seed(SEED)
+@settings(common, max_examples=max(1, HISTORIES // 3))
+@given(histories(circuits=3, length=40))
+def test_a_few_circuits_nothing_twice_and_nothing_lost(history: History) -> None:
+    _holds(history)

@@ -1,0 +1,450 @@
+"""Simulated ports: faithful to what `shared/ports.py` promises, under a virtual clock, with a ledger of real effects."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.domain.values import (
+    Deployment,
+    OperationState,
+    OperationStatus,
+    Pair,
+    RegisteredModel,
+    Stage,
+    model_name,
+)
+from shared.errors import Permanent, Transient
+
+PROMOTION, TEST_DEPLOYMENT, PRODUCTION_DEPLOYMENT = "promotion", "test deployment", "production deployment"
+TEST_INFERENCE, SCORING, ETL, TRAINING = "test inference", "scoring", "etl", "training"
+
+
+class VirtualClock:
+    """Time that moves only when it is told to."""
+
+    def __init__(self, at: datetime) -> None:
+        self._now = at
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance_to(self, at: datetime) -> None:
+        assert at >= self._now, f"time does not go back from {self._now} to {at}"
+        self._now = at
+
+
+class Killed(BaseException):
+    """The process died here: nothing after this point happened, and nothing may catch it."""
+
+
+class Effects:
+    """The place that every effect passes: `interrupt` is asked before and after each one, and may kill or cut in."""
+
+    def __init__(self) -> None:
+        self.points = 0
+        self.interrupt: Callable[[str], None] = lambda point: None
+
+    def passing(self, name: str, effect: Callable[[], Any]) -> Any:
+        self._point(f"before {name}")
+        result = effect()
+        self._point(f"after {name}")
+        return result
+
+    def _point(self, name: str) -> None:
+        self.points += 1
+        self.interrupt(name)
+
+
+class Through:
+    """A port whose named calls pass through `effects`; everything else is the port's own."""
+
+    def __init__(self, port: Any, effects: Effects, *names: str) -> None:
+        self._port, self._effects, self._names = port, effects, names
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._port, name)
+        if name not in self._names:
+            return found
+        return lambda *args, **kwargs: self._effects.passing(name, lambda: found(*args, **kwargs))
+
+
+@dataclass
+class Message:
+    """One message of the work queue; `visible_at` moves on with every delivery."""
+
+    text: str
+    visible_at: datetime
+    deliveries: int = 0
+
+
+class SimulatedQueue:
+    """A Storage Queue: at least once, leases, and a poison list after five deliveries."""
+
+    LEASE = timedelta(minutes=2)
+    AFTER_FAILURE = timedelta(seconds=30)
+    DELIVERIES = 5
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self.messages: list[Message] = []
+        self.poisoned: list[Message] = []
+        self.down = False
+
+    def send(self, message: str, delay_seconds: float = 0) -> None:
+        if self.down:
+            raise Transient("the queue does not answer")
+        self.messages.append(Message(message, self._clock.now() + timedelta(seconds=delay_seconds)))
+
+    def visible(self) -> list[Message]:
+        return [message for message in self.messages if message.visible_at <= self._clock.now()]
+
+    def receive(self, message: Message) -> None:
+        message.deliveries += 1
+        message.visible_at = self._clock.now() + self.LEASE
+
+    def failed(self, message: Message) -> None:
+        message.visible_at = self._clock.now() + self.AFTER_FAILURE
+
+    def delete(self, message: Message) -> None:
+        self.messages.remove(message)
+
+
+class SimulatedDocuments:
+    def __init__(self) -> None:
+        self._documents: dict[str, str] = {}
+
+    def write(self, path: str, document: Mapping[str, Any]) -> str:
+        self._documents[path] = json.dumps(document, default=str)
+        return f"memory://{path}"
+
+    def read(self, path: str) -> Mapping[str, Any] | None:
+        return json.loads(self._documents[path]) if path in self._documents else None
+
+    def at(self, uri: str) -> dict[str, Any]:
+        return dict(self.read(uri.removeprefix("memory://")) or {})
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a scoring job wrote, as far as checks look at it."""
+
+    command_id: str
+    origin: str
+    pair: Pair
+    usable: bool
+
+
+class SimulatedLake:
+    """Delta commits with their run reports, and predictions: attempts and what is published of them."""
+
+    table_uri = "memory://processed/sensor_data"
+
+    def __init__(self) -> None:
+        self.table_id = "table-1"
+        self.commits: list[Mapping[str, Any]] = []
+        self.attempts: dict[str, Predictions] = {}
+        self.published: dict[tuple[str, str], str] = {}
+        self.publications: Counter[tuple[str, str]] = Counter()
+        self._reports: dict[str, Mapping[str, Any]] = {}
+
+    def commit(self, newest: Mapping[str, datetime], nulls: int = 0, data_changed: bool = True) -> int:
+        """A Delta commit with readings up to `newest` for each circuit; returns its version."""
+        version = len(self.commits)
+        report = f"runs/{self.table_id}-{version}.json"
+        quality = {"rows": 24, "nulls": {"temperature": nulls}, "out_of_range": {}, "gaps": 0}
+        self._reports[report] = {
+            "sensors": {f"SENSOR_{c}": {"last": at.isoformat(), "quality": quality} for c, at in newest.items()}
+        }
+        commit = {"table_id": self.table_id, "version": version, "data_changed": data_changed, "report": report}
+        self.commits.append(commit)
+        return version
+
+    def make_anew(self) -> None:
+        """The table is dropped and made again: another id, versions start again."""
+        self.table_id = f"table-{int(self.table_id.partition('-')[2]) + 1}"
+        self.commits = []
+
+    def read_commit(self, version: int | None) -> Mapping[str, Any] | None:
+        if version is None:
+            return self.commits[-1] if self.commits else None
+        return self.commits[version] if version < len(self.commits) else None
+
+    def read_report(self, path: str) -> Mapping[str, Any]:
+        if path not in self._reports:
+            raise Permanent(f"there is no report {path!r}")
+        return self._reports[path]
+
+    def attempt_uri(self, stage: Stage, circuit: str, day: str, command_id: str) -> str:
+        return f"memory://attempts/{stage}/{circuit}/{day}/{command_id}"
+
+    def check_predictions(self, uri: str, expected: Mapping[str, Any]) -> Sequence[str]:
+        found = self.attempts.get(uri)
+        if found is None:
+            return [f"nothing was written to {uri}"]
+        problems = [] if found.usable else ["every value is missing"]
+        for name, is_, meant in (
+            ("model", found.pair.model, expected["model_version"]),
+            ("command", found.command_id, expected["command_id"]),
+            ("origin", found.origin, expected["origin"]),
+        ):
+            if is_ != meant:
+                problems.append(f"made by {name} {is_}, not {meant}")
+        return problems
+
+    def publish(self, attempt_uri: str, circuit: str, day: str) -> str:
+        if self.published.get((circuit, day)) != attempt_uri:
+            self.published[circuit, day] = attempt_uri
+            self.publications[circuit, day] += 1
+        return f"memory://predictions/{circuit}/{day}"
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of one operation. RUNNING never ends by itself; `events`: how often its end is told."""
+
+    minutes: float = 2
+    state: OperationState = OperationState.SUCCEEDED
+    events: int = 1
+    usable: bool = True
+    event_late: float = 0
+    """Minutes between the end and its event."""
+
+
+FAILS = Fate(state=OperationState.FAILED, events=0)
+HANGS = Fate(state=OperationState.RUNNING, events=0)
+UNUSABLE = Fate(usable=False)
+NOT_TOLD = Fate(events=0)
+
+
+@dataclass
+class Started:
+    """Work under way or ended; `ends_at` is None while it hangs."""
+
+    reference: str
+    command_id: str
+    purpose: str
+    circuit: str
+    fate: Fate
+    started_at: datetime
+    ends_at: datetime | None
+    finish: Callable[[], Mapping[str, str]]
+    pair: Pair | None = None
+    state: OperationState = OperationState.RUNNING
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+class Operations:
+    """Long-running operations that end at a virtual time; started once for each command id."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.started: dict[str, Started] = {}
+        self.fates: defaultdict[str, list[Fate]] = defaultdict(list)
+        self.fate_of: Callable[[str], Fate] = lambda purpose: Fate()
+        self.told: Callable[[datetime, Started], None] = lambda at, operation: None
+        self._by_command: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+
+    def start(
+        self,
+        command_id: str,
+        purpose: str,
+        circuit: str,
+        finish: Callable[[], Mapping[str, str]],
+        pair: Pair | None = None,
+    ) -> str:
+        if command_id in self._by_command:
+            return self._by_command[command_id]
+        now = self.clock.now()
+        fate = self.fates[purpose].pop(0) if self.fates[purpose] else self.fate_of(purpose)
+        ends_at = None if fate.state is OperationState.RUNNING else now + timedelta(minutes=fate.minutes)
+        reference = f"{purpose.replace(' ', '-')}-{next(self._numbers)}"
+        operation = Started(reference, command_id, purpose, circuit, fate, now, ends_at, finish, pair)
+        self.started[reference] = operation
+        self._by_command[command_id] = reference
+        for _ in range(fate.events if ends_at else 0):
+            assert ends_at is not None
+            self.told(ends_at + timedelta(minutes=fate.event_late), operation)
+        return reference
+
+    def already(self, command_id: str) -> str | None:
+        return self._by_command.get(command_id)
+
+    def running(self, purpose: str | None = None, circuit: str | None = None) -> list[Started]:
+        self.catch_up()
+        return [
+            operation
+            for operation in self.started.values()
+            if operation.state is OperationState.RUNNING
+            and purpose in (None, operation.purpose)
+            and circuit in (None, operation.circuit)
+        ]
+
+    def look(self, reference: str) -> OperationStatus:
+        self.catch_up()
+        operation = self.started.get(reference)
+        if operation is None:
+            return OperationStatus(reference=reference, state=OperationState.UNKNOWN)
+        error = f"{reference} broke" if operation.state is OperationState.FAILED else ""
+        return OperationStatus(reference=reference, state=operation.state, error=error, outputs=operation.outputs)
+
+    def cancel(self, reference: str) -> None:
+        self.catch_up()
+        operation = self.started.get(reference)
+        if operation and operation.state is OperationState.RUNNING:
+            operation.state = OperationState.CANCELLED
+
+    def catch_up(self) -> None:
+        """Let everything whose time has come end, in the order of its end."""
+        now = self.clock.now()
+        over = [o for o in self.started.values() if o.state is OperationState.RUNNING and o.ends_at]
+        for operation in sorted(over, key=lambda o: (o.ends_at, o.reference)):
+            if operation.ends_at and operation.ends_at <= now:
+                operation.state = operation.fate.state
+                if operation.state is OperationState.SUCCEEDED:
+                    operation.outputs = operation.finish()
+
+
+class SimulatedPlatform:
+    """Workspaces and registry. A deployment or model version takes one operation at a time, as AzureML's do."""
+
+    def __init__(self, operations: Operations, documents: SimulatedDocuments, lake: SimulatedLake) -> None:
+        self.operations = operations
+        self.models: dict[tuple[str, int], Mapping[str, str]] = {}
+        self.registry: set[tuple[str, int]] = set()
+        self.tested: set[tuple[str, Pair]] = set()
+        """Pairs whose test deployment really scored, usably, while it served that pair."""
+        self._documents = documents
+        self._lake = lake
+        self._deployments: dict[tuple[Stage, str], Deployment] = {}
+
+    def describe_model(self, circuit: str, version: int) -> RegisteredModel | None:
+        tags = self.models.get((circuit, version))
+        return None if tags is None else RegisteredModel(name=model_name(circuit), version=version, tags=tags)
+
+    def start_promotion(self, command_id: str, circuit: str, version: int) -> str:
+        def finish() -> Mapping[str, str]:
+            self.registry.add((circuit, version))
+            return {}
+
+        return self.operations.start(command_id, PROMOTION, circuit, finish)
+
+    def start_deployment(self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None) -> str:
+        purpose = TEST_DEPLOYMENT if stage is Stage.TEST else PRODUCTION_DEPLOYMENT
+        if (circuit, pair.model) not in self.registry:
+            raise Permanent(f"the registry has no {model_name(circuit)}:{pair.model}; promote it first")
+        if not self.operations.already(command_id) and self.operations.running(purpose, circuit):
+            raise Transient(f"an operation on {circuit}'s {purpose} is in progress")
+
+        def finish() -> Mapping[str, str]:
+            tags = {"previous": str(previous or ""), "command_id": command_id}
+            self._deployments[stage, circuit] = Deployment(circuit=circuit, stage=stage, pair=pair, tags=tags)
+            return {}
+
+        return self.operations.start(command_id, purpose, circuit, finish, pair)
+
+    def start_scoring(self, command_id: str, stage: Stage, circuit: str, request_uri: str) -> str:
+        request = self._documents.at(request_uri)
+        serving = self.deployed(stage, circuit)
+        if serving is None:
+            raise Permanent(f"{stage} serves nothing for {circuit}; deploy it first")
+        purpose = TEST_INFERENCE if stage is Stage.TEST else SCORING
+
+        def finish() -> Mapping[str, str]:
+            fate = next(o for o in self.operations.started.values() if o.command_id == command_id).fate
+            assert serving is not None
+            self._lake.attempts[request["output_uri"]] = Predictions(
+                request["command_id"], request["forecast_origin"], serving.pair, fate.usable
+            )
+            if stage is Stage.TEST and fate.usable:
+                self.tested.add((circuit, serving.pair))
+            return {}
+
+        return self.operations.start(command_id, purpose, circuit, finish, serving.pair)
+
+    def look(self, reference: str) -> OperationStatus:
+        return self.operations.look(reference)
+
+    def cancel(self, reference: str) -> None:
+        self.operations.cancel(reference)
+
+    def deployed(self, stage: Stage, circuit: str) -> Deployment | None:
+        self.operations.catch_up()
+        return self._deployments.get((stage, circuit))
+
+
+class SimulatedEtl:
+    """ETL runs that end in one Delta commit with readings up to the full hour."""
+
+    def __init__(self, operations: Operations, lake: SimulatedLake, circuits: Sequence[str]) -> None:
+        self.operations, self._lake, self._circuits = operations, lake, circuits
+
+    def start(self, command_id: str, run_id: str) -> str:
+        def finish() -> Mapping[str, str]:
+            hour = self.operations.clock.now().replace(minute=0, second=0, microsecond=0)
+            version = self._lake.commit(dict.fromkeys(self._circuits, hour))
+            report = str(self._lake.commits[version]["report"])
+            return {"table_id": self._lake.table_id, "version": str(version), "report": report}
+
+        return self.operations.start(command_id, ETL, "lake", finish)
+
+    def look(self, reference: str) -> OperationStatus:
+        return self.operations.look(reference)
+
+    def cancel(self, reference: str) -> None:
+        self.operations.cancel(reference)
+
+
+class SimulatedTraining:
+    """Trainings; the application itself never starts one, the build does."""
+
+    def __init__(self, operations: Operations) -> None:
+        self.operations = operations
+
+    def start(self, command_id: str, circuit: str, commit: str, author: str, pull_request: str) -> str:
+        return self.operations.start(command_id, TRAINING, circuit, lambda: {"model_version": "1"})
+
+    def look(self, reference: str) -> OperationStatus:
+        return self.operations.look(reference)
+
+    def cancel(self, reference: str) -> None:
+        self.operations.cancel(reference)
+
+
+class SimulatedApprovals:
+    """Where people are asked: what is open, and how often each gate was really opened."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, Mapping[str, Any]] = {}
+        self.asked: Counter[str] = Counter()
+        self.withdrawn: dict[str, str] = {}
+
+    def request(self, approval_id: str, instructions: Mapping[str, Any]) -> None:
+        if approval_id in self.asked:
+            return
+        self.asked[approval_id] += 1
+        self.open[approval_id] = instructions
+
+    def withdraw(self, approval_id: str, reason: str) -> None:
+        if self.open.pop(approval_id, None) is not None:
+            self.withdrawn[approval_id] = reason
+
+
+class SimulatedTopic:
+    """What the application published, with duplicates."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, str, Mapping[str, Any]]] = []
+
+    def publish(self, event_type: str, subject: str, payload: Mapping[str, Any]) -> None:
+        self.published.append((event_type, subject, payload))
+
+    def alerts(self) -> dict[str, str]:
+        """Reason of each alert by its key; told twice, it is one alert."""
+        return {str(p["key"]): str(p["reason"]) for kind, _, p in self.published if kind.endswith("AlertRaised")}
