@@ -284,12 +284,14 @@ class World:
         except Killed:
             self.app = self._start()
             return False
-        except Transient:
+        except Transient as error:
+            self._note(error)
             return False
         return True
 
     def _note(self, error: Exception) -> None:
-        if not isinstance(error, Transient):
+        """A conflict that never ends is a defect; every other transient error is what a retry is for."""
+        if not isinstance(error, Transient) or "conflicts in a row" in str(error):
             self.crashes.append(error)
 
     def next_time(self) -> datetime | None:

@@ -17,7 +17,6 @@ from shared.domain.machine import (
     NotAllowed,
     NotNow,
     Root,
-    Table,
     Then,
     backoff,
 )
@@ -39,10 +38,12 @@ class EtlPhase(StrEnum):
 
 
 class FanOutPhase(StrEnum):
-    """Where a fan-out stands."""
+    """Where a fan-out stands; `overdue` goes on from its cursor, and people know."""
 
     FANNING_OUT = "fanning out"
+    OVERDUE = "overdue"
     DONE = "done"
+    FAILED = "failed"
 
 
 class EtlRun(Item):
@@ -95,22 +96,26 @@ ETL = Kind(
     deadlines={EtlPhase.RUNNING: timedelta(hours=2), EtlPhase.OVERDUE: timedelta(hours=4)},
 )
 
-FAN_OUT_TABLE: Table = {
+FAN_OUT_TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (None, m.DeltaCommitted): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (None, m.DailyScoringAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
-    (FanOutPhase.FANNING_OUT, m.SliceRead): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
-    (FanOutPhase.FANNING_OUT, m.LastSliceRead): Then(FanOutPhase.DONE),
-    (FanOutPhase.FANNING_OUT, m.CommandPoisoned): Then(FanOutPhase.FANNING_OUT, (m.RaiseAlert,)),
-    (FanOutPhase.FANNING_OUT, m.DeadlinePassed): Then(FanOutPhase.FANNING_OUT, (m.RaiseAlert,)),
+    (FanOutPhase.FANNING_OUT, m.DeadlinePassed): Then(FanOutPhase.OVERDUE, (m.RaiseAlert, m.ReadSlice)),
+    (FanOutPhase.OVERDUE, m.DeadlinePassed): Then(FanOutPhase.FAILED, (m.RaiseAlert,)),
 }
+for _open in (FanOutPhase.FANNING_OUT, FanOutPhase.OVERDUE):
+    FAN_OUT_TABLE |= {
+        (_open, m.SliceRead): Then(_open, (m.ReadSlice,)),
+        (_open, m.LastSliceRead): Then(FanOutPhase.DONE),
+        (_open, m.CommandPoisoned): Then(_open, (m.RaiseAlert,)),
+    }
 
 FAN_OUT = Kind(
     name="fan-out",
     letter="F",
     item=FanOut,
     table=FAN_OUT_TABLE,
-    ends=frozenset({FanOutPhase.DONE}),
-    deadlines={FanOutPhase.FANNING_OUT: timedelta(hours=1)},
+    ends=frozenset({FanOutPhase.DONE, FanOutPhase.FAILED}),
+    deadlines={FanOutPhase.FANNING_OUT: timedelta(hours=1), FanOutPhase.OVERDUE: timedelta(hours=4)},
 )
 
 KINDS: dict[type[Item], Kind] = {kind.item: kind for kind in (ETL, FAN_OUT)}

@@ -182,5 +182,5 @@ RELEASE = Kind(
         Phase.DEPLOYING_TO_PRODUCTION: timedelta(hours=2),
         Phase.OBSERVING: timedelta(hours=48),
     },
-    new_attempts=(m.EvidenceChanged, m.ChampionChanged),
+    new_attempts=(m.EvidenceChanged, m.ChampionChanged, m.DeadlinePassed),
 )

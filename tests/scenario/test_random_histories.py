@@ -174,7 +174,7 @@ class Interruption:
     kill: bool
 
 
-Interruptions = st.lists(st.builds(Interruption, st.integers(0, 60), st.booleans()), max_size=12)
+Interruptions = st.lists(st.builds(Interruption, st.integers(0, 60), st.booleans()), max_size=30)
 
 
 @dataclass(frozen=True)
@@ -190,8 +190,8 @@ def histories(circuits: int, length: int) -> st.SearchStrategy[History]:
     return st.builds(
         History,
         st.just(circuits),
-        st.lists(st.builds(Step, actions(circuits), PASSING), min_size=4, max_size=length),
-        st.lists(Fates, max_size=12),
+        st.lists(st.builds(Step, actions(circuits), PASSING), min_size=10, max_size=length),
+        st.lists(Fates, max_size=20),
         st.lists(st.integers(0, 7), max_size=6),
         Interruptions,
     )
