@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,31 +9,9 @@ from etl.run import run_etl
 from local.configuration import copy_configuration
 from local.readings import write_readings
 from ml.threads import limit_threads
-from shared.configuration import CircuitConfig, Fleet
+from tests.unit.ml.lake import ORIGIN, Lake
 
 limit_threads()
-
-ORIGIN = datetime(2025, 12, 10, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Lake:
-    """Half a year of simulated readings of twelve circuits, up to an hour after ORIGIN."""
-
-    folder: Path
-    fleet: Fleet
-    table_uri: str
-    table_id: str
-    delta_version: int
-
-    @property
-    def ranges(self) -> dict[str, tuple[float, float]]:
-        return {name: (feature.minimum, feature.maximum) for name, feature in self.fleet.policy.features.items()}
-
-    def circuit(self, key: str, **hyperparameters: float) -> CircuitConfig:
-        circuit = self.fleet.circuit(key)
-        changed = circuit.training.hyperparameters.model_copy(update=hyperparameters)
-        return circuit.model_copy(update={"training": circuit.training.model_copy(update={"hyperparameters": changed})})
 
 
 @pytest.fixture(scope="session")

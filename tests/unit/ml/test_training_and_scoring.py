@@ -11,7 +11,6 @@ from typing import Any
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from mlflow import MlflowClient
 
 from etl.run import run_etl
 from local.readings import write_readings
@@ -25,7 +24,7 @@ from ml.requests import ScoringRequest, TrainingRequest, TrainingResult
 from ml.score import score
 from ml.train import fit, train
 from shared.configuration import CircuitConfig
-from tests.unit.ml.conftest import ORIGIN, Lake
+from tests.unit.ml.lake import ORIGIN, Lake
 
 ROOT = Path(__file__).parents[3]
 
@@ -67,8 +66,7 @@ def trained(lake: Lake) -> TrainingResult:
 
 @pytest.fixture(scope="session")
 def model(lake: Lake, trained: TrainingResult) -> CircuitForecaster:
-    client = MlflowClient(f"sqlite:///{lake.folder}/dev.db")
-    return load_folder(client.get_model_version(trained.model_name, str(trained.model_version)).source)
+    return load_folder(lake.model_folder(trained))
 
 
 def scoring_request(lake: Lake, **changes: Any) -> ScoringRequest:
@@ -95,7 +93,7 @@ def scoring_request(lake: Lake, **changes: Any) -> ScoringRequest:
 def test_a_model_is_registered_with_every_tag_and_beats_the_naive_forecasts(
     lake: Lake, trained: TrainingResult
 ) -> None:
-    client = MlflowClient(f"sqlite:///{lake.folder}/dev.db")
+    client = lake.store
     version = client.get_model_version("sensor_model_P001_C001", "1")
     assert version.tags == trained.tags
     assert set(version.tags) >= {
@@ -107,7 +105,7 @@ def test_a_model_is_registered_with_every_tag_and_beats_the_naive_forecasts(
     assert version.tags["cutoff_date"] == version.tags["data_asset_version"] == "2025-12-09"
     assert (version.tags["table_id"], version.tags["delta_version"]) == (lake.table_id, str(lake.delta_version))
     assert float(version.tags["skill"]) > 0.2 and version.tags["beats_naive"] == "true"
-    run = client.get_run(version.run_id)
+    run = client.get_run(str(version.run_id))
     assert client.get_experiment(run.info.experiment_id).name == "plant_P001_circuit_C001"
     assert run.data.metrics["mae"] == pytest.approx(float(version.tags["mae"]), rel=1e-5)
     assert run.data.metrics["mae"] < min(run.data.metrics["persistence_mae"], run.data.metrics["seasonal_naive_mae"])
@@ -118,8 +116,9 @@ def test_the_same_command_never_registers_twice(lake: Lake, trained: TrainingRes
     again = train(training(lake, lake.circuit("P001_C001")))
     assert again.already_registered
     assert (again.model_version, again.run_id, again.tags) == (trained.model_version, trained.run_id, trained.tags)
-    client = MlflowClient(f"sqlite:///{lake.folder}/dev.db")
-    versions = client.search_model_versions("name = 'sensor_model_P001_C001' and tags.command_id = 'train-P001_C001-1'")
+    versions = lake.store.search_model_versions(
+        "name = 'sensor_model_P001_C001' and tags.command_id = 'train-P001_C001-1'"
+    )
     assert len(versions) == 1
 
 
@@ -267,8 +266,6 @@ def test_a_diverging_model_is_registered_and_its_forecast_is_found_unusable(lake
     circuit = lake.circuit("P002_C001", learning_rate=25.0)
     result = train(training(lake, circuit))
     assert result.tags["beats_naive"] == "false"
-    client = MlflowClient(f"sqlite:///{lake.folder}/dev.db")
-    source = client.get_model_version(result.model_name, str(result.model_version)).source
     request = scoring_request(
         lake,
         circuit="P002_C001",
@@ -276,7 +273,7 @@ def test_a_diverging_model_is_registered_and_its_forecast_is_found_unusable(lake
         command_id="absurd",
         model_version=result.model_version,
     )
-    score(request, lambda _: load_folder(source))
+    score(request, lambda _: load_folder(lake.model_folder(result)))
     problems = check_predictions(read_predictions(request.output_uri), limits(request, result))
     assert problems and "24 of 24 forecasts" in problems[0]
 
@@ -297,9 +294,7 @@ def test_a_warm_process_loads_a_model_once_and_forgets_the_oldest(lake: Lake, mo
 def test_a_batch_deployment_scores_request_files_of_its_own_circuit(
     lake: Lake, trained: TrainingResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = MlflowClient(f"sqlite:///{lake.folder}/dev.db")
-    source = Path(client.get_model_version(trained.model_name, "1").source)
-    monkeypatch.setenv("AZUREML_MODEL_DIR", str(source.parent))
+    monkeypatch.setenv("AZUREML_MODEL_DIR", str(lake.model_folder(trained).parent))
     monkeypatch.setenv("PLANT_ID", "P001")
     monkeypatch.setenv("CIRCUIT_ID", "C001")
     request = scoring_request(lake, command_id="batch")
@@ -317,12 +312,10 @@ def test_a_batch_deployment_scores_request_files_of_its_own_circuit(
 def test_the_command_scores_without_importing_mlflow_or_says_why_not(
     lake: Lake, trained: TrainingResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client = MlflowClient(f"sqlite:///{lake.folder}/dev.db")
-    source = client.get_model_version(trained.model_name, "1").source
     file = tmp_path / "request.json"
     file.write_text(scoring_request(lake, command_id="command").model_dump_json())
     script = "import sys; from ml.score import main; assert main(sys.argv[1:]) == 0; assert 'mlflow' not in sys.modules"
-    command = [sys.executable, "-c", script, str(file), "--model", source]
+    command = [sys.executable, "-c", script, str(file), "--model", str(lake.model_folder(trained))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == 24
