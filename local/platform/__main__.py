@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 
 from local.platform.api import PlatformApi
@@ -22,7 +23,7 @@ from local.platform.jobs import JobRunner
 from local.platform.ledger import Ledger
 from local.platform.operations import OperationRunner
 from local.platform.settings import PlatformSettings
-from local.servers import Server, server_options
+from local.servers import server_options
 
 log = logging.getLogger("local.platform")
 
@@ -118,7 +119,7 @@ def _stop_with_stdin() -> None:
 def main() -> None:
     settings = parse(sys.argv[1:])
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    Server(server_options(application(settings), settings.port, GRACE_SECONDS)).run()
+    uvicorn.Server(server_options(application(settings), settings.port, GRACE_SECONDS)).run()
 
 
 if __name__ == "__main__":

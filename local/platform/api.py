@@ -28,6 +28,7 @@ from local.platform.jobs import JOBS, JobRunner, NotReady
 from local.platform.ledger import ETL_UNTIL, CommandReused, Ledger, State, TargetBusy, WorkItem
 from local.platform.names import Work
 from local.platform.settings import PlatformSettings
+from shared.adapters.names import deployment_name, endpoint_name
 from shared.domain.values import Stage, model_name
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class PlatformApi:
     def put_deployment(self, request: Request) -> Response:
         body, stage = _parsed(DeploymentBody, request), _stage(request)
         endpoint, deployment = self._named(request)
-        expected = (names.endpoint_name(stage, body.circuit), names.deployment_name(body.circuit))
+        expected = (endpoint_name(stage, body.circuit), deployment_name(body.circuit))
         if (endpoint, deployment) != expected:
             raise ApiError(
                 400, "BadRequest", f"{body.circuit} is deployed as {'/'.join(expected)}, not as {endpoint}/{deployment}"

@@ -14,6 +14,7 @@ from azure.eventgrid import EventGridEvent, EventGridPublisherClient
 
 from local.platform import names
 from local.platform.ledger import Ledger, State, WorkItem, now
+from shared.adapters.names import experiment_name
 from shared.domain.values import Stage
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ RUN_STATUS_CHANGED = "Microsoft.MachineLearningServices.RunStatusChanged"
 BLOB_CREATED = "Microsoft.Storage.BlobCreated"
 ETL_COMPLETED = "SensorForecast.EtlCompleted"
 
-LONGEST_BACKOFF_SECONDS = 30.0
+LONGEST_BACKOFF_SECONDS = 10.0
 SEND_TIMEOUT_SECONDS = 10
 
 Event = Mapping[str, Any]
@@ -81,7 +82,7 @@ def delta_log_created(version: int, length: int) -> Event:
 
 def _run_event(event_type: str, job: WorkItem, more: Mapping[str, Any]) -> Event:
     topic = names.workspace_id(Stage(job.stage))
-    experiment = names.experiment_name(job.circuit)
+    experiment = experiment_name(job.circuit)
     experiment_id = str(uuid5(NAMESPACE_URL, f"{topic}/experiments/{experiment}"))
     return _event(
         event_type,

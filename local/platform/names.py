@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from uuid import uuid4
 
-from shared.domain.values import Stage, split_circuit
+from shared.domain.values import Stage
 
 _GROUP = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/sensor-forecast-local/providers"
 LAKE_ACCOUNT = "sensorforecastlake"
@@ -13,8 +13,6 @@ LAKE_CONTAINER = "lake"
 TABLE_PATH = "processed/sensor_data"
 STORAGE_ID = f"{_GROUP}/Microsoft.Storage/storageAccounts/{LAKE_ACCOUNT}"
 REGISTRY = "registry"
-
-_SUFFIXES = {Stage.DEV: "dev", Stage.TEST: "tst", Stage.PRODUCTION: "prd"}
 
 
 class Work(StrEnum):
@@ -30,20 +28,6 @@ class Work(StrEnum):
 def workspace_id(stage: Stage) -> str:
     """The workspace's ARM resource id: the `topic` of its events."""
     return f"{_GROUP}/Microsoft.MachineLearningServices/workspaces/{stage}"
-
-
-def endpoint_name(stage: Stage, circuit: str) -> str:
-    """The batch endpoint of the circuit's plant; unique in a region, hence the workspace's suffix."""
-    return f"batch-endpoint-plant-{split_circuit(circuit)[0]}-{_SUFFIXES[stage]}"
-
-
-def deployment_name(circuit: str) -> str:
-    return f"deployment-circuit-{split_circuit(circuit)[1]}"
-
-
-def experiment_name(circuit: str) -> str:
-    plant, name = split_circuit(circuit)
-    return f"plant_{plant}_circuit_{name}"
 
 
 def new_job_name(work: Work) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from local.platform import names
 from local.platform.faults import FaultKind
 from local.platform.jobs import JobRunner, NotReady
 from local.platform.ledger import DeploymentRow, Ledger, State, WorkItem
 from local.platform.names import Work
 from local.platform.outcomes import WorkFailed
+from shared.adapters.names import deployment_name, endpoint_name
 from shared.domain.values import Stage, model_name
 
 
@@ -47,8 +47,8 @@ def _deployment(operation: WorkItem) -> DeploymentRow:
     request: Mapping[str, str] = operation.request
     stage = Stage(operation.stage)
     return DeploymentRow(
-        endpoint=names.endpoint_name(stage, operation.circuit),
-        name=names.deployment_name(operation.circuit),
+        endpoint=endpoint_name(stage, operation.circuit),
+        name=deployment_name(operation.circuit),
         stage=stage,
         circuit=operation.circuit,
         model_version=int(request["model_version"]),

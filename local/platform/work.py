@@ -17,7 +17,7 @@ import ml.score
 import ml.train
 from etl.report import report_path
 from etl.storage import read_bytes
-from local.platform import events, names
+from local.platform import events
 from local.platform.faults import FaultKind
 from local.platform.ledger import ETL_UNTIL, Ledger, State, WorkItem
 from local.platform.names import Work
@@ -27,6 +27,7 @@ from local.platform.stores import Stores
 from ml.artifact import CircuitForecaster, ModelCache, load_folder
 from ml.history import Array
 from ml.requests import ScoringRequest, TrainingRequest
+from shared.adapters.names import deployment_name, endpoint_name
 from shared.configuration import load_fleet
 from shared.domain.values import Pair, Stage, model_name
 
@@ -128,7 +129,7 @@ def _train(settings: PlatformSettings, job: WorkItem) -> Finished:
 
 def _score(settings: PlatformSettings, ledger: Ledger, job: WorkItem) -> Finished:
     stage = Stage(job.stage)
-    endpoint, deployment = names.endpoint_name(stage, job.circuit), names.deployment_name(job.circuit)
+    endpoint, deployment = endpoint_name(stage, job.circuit), deployment_name(job.circuit)
     serving = ledger.deployment(endpoint, deployment)
     if serving is None:
         raise WrongModel(f"{endpoint} no longer has the deployment {deployment}")

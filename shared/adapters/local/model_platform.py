@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from shared.adapters.local.platform_client import PlatformClient
+from shared.adapters.names import deployment_name, endpoint_name
 from shared.domain.values import (
     Deployment,
     OperationStatus,
@@ -12,10 +13,7 @@ from shared.domain.values import (
     RegisteredModel,
     Stage,
     model_name,
-    split_circuit,
 )
-
-_SUFFIXES = {Stage.DEV: "dev", Stage.TEST: "tst", Stage.PRODUCTION: "prd"}
 
 
 class LocalModelPlatform:
@@ -29,7 +27,7 @@ class LocalModelPlatform:
 
     def describe_model(self, circuit: str, version: int) -> RegisteredModel | None:
         name = model_name(circuit)
-        found = self._client.get(f"workspaces/{Stage.DEV}/models/{quote(name)}/versions/{version}")
+        found = self._client.get(f"workspaces/{Stage.DEV}/models/{quote(name, safe='')}/versions/{version}")
         return RegisteredModel(name=name, version=version, tags=found["properties"]["tags"]) if found else None
 
     def start_promotion(self, command_id: str, circuit: str, version: int) -> str:
@@ -58,7 +56,7 @@ class LocalModelPlatform:
             f"{_endpoint_path(stage, circuit)}/jobs",
             command_id,
             {"circuit": circuit, "request_uri": request_uri},
-            {"azureml-model-deployment": _deployment_name(circuit)},
+            {"azureml-model-deployment": deployment_name(circuit)},
         )
 
     def look(self, reference: str) -> OperationStatus:
@@ -77,13 +75,8 @@ class LocalModelPlatform:
 
 
 def _endpoint_path(stage: Stage, circuit: str) -> str:
-    plant, _ = split_circuit(circuit)
-    return f"workspaces/{stage}/batchEndpoints/batch-endpoint-plant-{quote(plant, safe='')}-{_SUFFIXES[stage]}"
-
-
-def _deployment_name(circuit: str) -> str:
-    return f"deployment-circuit-{quote(split_circuit(circuit)[1], safe='')}"
+    return f"workspaces/{stage}/batchEndpoints/{quote(endpoint_name(stage, circuit), safe='')}"
 
 
 def _deployment_path(stage: Stage, circuit: str) -> str:
-    return f"{_endpoint_path(stage, circuit)}/deployments/{_deployment_name(circuit)}"
+    return f"{_endpoint_path(stage, circuit)}/deployments/{quote(deployment_name(circuit), safe='')}"

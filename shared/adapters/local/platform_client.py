@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from shared.domain.values import OperationState, OperationStatus
 from shared.errors import Permanent, Transient
 
 TIMEOUT_SECONDS = 30.0
+CONNECTIONS = 32  # as many as a host runs functions at once
 
 _STATES = {
     "Succeeded": OperationState.SUCCEEDED,
@@ -28,6 +30,7 @@ class PlatformClient:
         self._url = url.rstrip("/")
         self._timeout = timeout
         self._session = requests.Session()
+        self._session.mount("http://", HTTPAdapter(pool_maxsize=CONNECTIONS))
         self._session.headers["Authorization"] = f"Bearer {key}"
         # The service is on this machine: a proxy, or keys in a .netrc, have no part in it.
         self._session.trust_env = False

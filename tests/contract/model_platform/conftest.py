@@ -9,6 +9,8 @@ from harness import CONFIG, TRAINED, Lake, Platform, embedded, ingest, make_lake
 from platform_process import PlatformProcess
 from topic import Topic
 
+from local.azurite import Azurite
+
 
 @pytest.fixture
 def command() -> str:
@@ -28,8 +30,10 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 @pytest.fixture(scope="session")
-def process(tmp_path_factory: pytest.TempPathFactory, topic: Topic, lake: Lake) -> Iterator[PlatformProcess]:
-    """The session's service; scoring jobs may take 8 seconds."""
+def process(
+    tmp_path_factory: pytest.TempPathFactory, topic: Topic, lake: Lake, azurite: Azurite
+) -> Iterator[PlatformProcess]:
+    """The session's service; scoring jobs may take 6 seconds."""
     folder = tmp_path_factory.mktemp("platform")
     with PlatformProcess(
         state=folder / "state",
@@ -38,7 +42,8 @@ def process(tmp_path_factory: pytest.TempPathFactory, topic: Topic, lake: Lake) 
         landing=lake.landing,
         topic_endpoint=topic.endpoint,
         topic_key=topic.key,
-        scoring_timeout=8,
+        storage_connection=azurite.connection_string,
+        scoring_timeout=6,
         publish_backoff=0.1,
     ) as running:
         yield running

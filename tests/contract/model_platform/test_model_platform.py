@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from azure.storage.blob import BlobServiceClient
 from harness import Platform, new_command
 from topic import wait_until
 
+from local.azurite import Azurite
 from local.platform.faults import FaultKind
 from local.ports import free_port
 from ml.predictions import ForecastLimits, check_predictions, read_predictions
@@ -199,6 +201,14 @@ def test_scoring_writes_a_usable_forecast_by_the_deployed_model(serving: Platfor
     assert check_predictions(read_predictions(str(output)), _limits(serving, SCORED, command)) == []
 
 
+def test_a_request_can_be_a_blob(serving: Platform, azurite: Azurite, command: str) -> None:
+    request, output = serving.request_file(SCORED, PAIR, command)
+    container = BlobServiceClient.from_connection_string(azurite.connection_string).create_container(command)
+    blob = container.upload_blob("requests/today.json", request.read_bytes())
+    serving.succeeded(serving.models.start_scoring(command, Stage.PRODUCTION, SCORED, blob.url))
+    assert output.is_file()
+
+
 def test_a_job_is_found_by_its_name_alone_or_as_a_job(serving: Platform, command: str) -> None:
     job = _scoring(serving, command)
     serving.succeeded(job)
@@ -255,7 +265,7 @@ def test_a_job_over_its_time_limit_fails(serving: Platform, command: str) -> Non
     serving.faults.switch_on(FaultKind.JOB_HANGS, command_id=command)
     status = serving.ended(_scoring(serving, command))
     assert status.state is OperationState.FAILED
-    assert "limit of 8 s" in status.error
+    assert "limit of 6 s" in status.error
 
 
 # ----------------------------------------------------------------------------------------------- starting, exactly once

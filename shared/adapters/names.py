@@ -1,0 +1,23 @@
+"""What things are called in AzureML, by the fixed conventions."""
+
+from __future__ import annotations
+
+from shared.domain.values import Stage, split_circuit
+
+# Batch endpoint names are unique in a region, so the same plant's needs a suffix in each workspace.
+_SUFFIXES = {Stage.DEV: "dev", Stage.TEST: "tst", Stage.PRODUCTION: "prd"}
+
+
+def endpoint_name(stage: Stage, circuit: str) -> str:
+    """The batch endpoint of the circuit's plant in a workspace."""
+    return f"batch-endpoint-plant-{split_circuit(circuit)[0]}-{_SUFFIXES[stage]}"
+
+
+def deployment_name(circuit: str) -> str:
+    """The circuit's batch deployment, below its plant's endpoint."""
+    return f"deployment-circuit-{split_circuit(circuit)[1]}"
+
+
+def experiment_name(circuit: str) -> str:
+    plant, name = split_circuit(circuit)
+    return f"plant_{plant}_circuit_{name}"
