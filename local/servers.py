@@ -6,7 +6,8 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Self
 
 import uvicorn
@@ -18,7 +19,18 @@ START_TIMEOUT_SECONDS = 30
 
 
 class Server(uvicorn.Server):
-    """A server for a process of its own: SIGINT and SIGTERM end it gracefully and are not raised again."""
+    """A server for a process of its own: SIGINT and SIGTERM end it gracefully and are not raised again.
+
+    before_exit: called by the first of these signals, before requests under way are waited for.
+    """
+
+    def __init__(self, config: uvicorn.Config, before_exit: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._before_exit = before_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._before_exit()
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -96,6 +108,7 @@ def server_options(app: ASGIApp, port: int, grace_seconds: int) -> uvicorn.Confi
         access_log=False,
         server_header=False,
         lifespan="on",
+        ws="none",
         timeout_graceful_shutdown=grace_seconds,
         # Longer than clients keep idle connections, so that none is cut while a request is on its way.
         timeout_keep_alive=60,

@@ -14,6 +14,7 @@ from local.functions_host.host_json import BadHostJson, read_host_json
 from local.functions_host.index import IndexingError, load_app
 from local.functions_host.invocation import DEFAULT_THREADS
 from local.functions_host.logs import configure_logging
+from local.functions_host.queue_trigger import LEASE_SECONDS
 from local.ports import LOOPBACK, PortTaken, free_port, require_free
 from local.servers import Server, server_options
 
@@ -25,6 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=7071, help="port on the loopback; 0 for a free one")
     parser.add_argument("--script-root", type=Path, default=Path(), help="folder of host.json and the app")
     parser.add_argument("--grace", type=int, default=20, help="seconds running invocations get at the end")
+    parser.add_argument(
+        "--queue-lease",
+        type=int,
+        default=LEASE_SECONDS,
+        help="seconds after which the messages of a killed host are tried again (as on Azure, 600, unless given)",
+    )
     given = parser.parse_args(arguments)
     try:
         settings = read_host_json(given.script_root / "host.json", os.environ)
@@ -33,12 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
         require_free(port, "the function host")
         threads = int(os.environ.get("PYTHON_THREADPOOL_THREAD_COUNT") or DEFAULT_THREADS)
         app = load_app(given.app, given.script_root)
-        host = FunctionsHost(app, given.script_root, options=HostOptions(grace_seconds=given.grace, threads=threads))
+        options = HostOptions(given.grace, threads, given.queue_lease)
+        host = FunctionsHost(app, given.script_root, options=options)
     except (BadHostJson, HostStartError, IndexingError, PortTaken) as error:
         print(f"The function host cannot start. {error}", file=sys.stderr)
         return 1
     print(host.table(f"http://{LOOPBACK}:{port}"), flush=True)
-    server = Server(server_options(host.application, port, given.grace))
+    server = Server(server_options(host.application, port, given.grace), before_exit=host.stop_taking)
     server.run()
     return 0 if server.started else 1
 

@@ -90,6 +90,8 @@ class FunctionsHost:
         self.host_id = self._environment.get("AzureFunctionsWebHost__hostid") or f"local-{digest}"
         self._started = time.monotonic()
         self._invoker = Invoker(timeout=self.settings.function_timeout, threads=self._options.threads)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping_since: float | None = None
         self._by_hand: set[asyncio.Task[Outcome]] = set()
         self._lock: HostLock | None = None
         self._timers: dict[str, TimerListener] = {}
@@ -132,6 +134,7 @@ class FunctionsHost:
         if timers := self._of(TIMER):
             with _collected(problems):
                 connection = resolve_connection(HOST_STORAGE, self._environment, "A host with timer triggers")
+                # One instance a folder: it may come back on another port. WEBSITE_INSTANCE_ID tells more of them apart.
                 instance = self._environment.get("WEBSITE_INSTANCE_ID") or f"{platform.node()}:{self.script_root}"
                 storage = HostStorage(connection, self.host_id, instance)
                 self._lock = HostLock(storage)
@@ -162,8 +165,24 @@ class FunctionsHost:
             Mount("/", app=self._http),
         ]
 
+    def stop_taking(self) -> None:
+        """Begin no more timer runs and receive no more messages; from now on runs have the grace time to end.
+
+        May be called from any thread and from a signal handler.
+        """
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop_listeners)
+
+    def _stop_listeners(self) -> None:
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+            _log.info("Host is stopping: running invocations have %g s", self._options.grace_seconds)
+            for listener in self._listeners:
+                listener.stop_taking()
+
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
         if self._options.listen:
             if self._lock is not None:
                 self._lock.start()
@@ -173,8 +192,9 @@ class FunctionsHost:
         try:
             yield
         finally:
-            grace = self._options.grace_seconds
-            _log.info("Host is stopping: running invocations have %g s", grace)
+            self._stop_listeners()
+            waited = time.monotonic() - (self._stopping_since or 0.0)
+            grace = max(0.0, self._options.grace_seconds - waited)
             stopping = [listener.stop(grace) for listener in self._listeners]
             await asyncio.gather(*stopping, self._invoker.drain(grace))
             if self._lock is not None:

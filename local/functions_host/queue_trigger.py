@@ -54,7 +54,8 @@ class QueueListener:
             connection_timeout=5,
         )
         self._queue = client(name)
-        self._poison = client(name + POISON_SUFFIX)
+        # As on Azure, a poison queue has none of its own: its messages are tried until they expire.
+        self._poison = None if name.endswith(POISON_SUFFIX) else client(name + POISON_SUFFIX)
         most = settings.batch_size + settings.threshold
         self._threads = ThreadPoolExecutor(min(most, 16) + 1, thread_name_prefix=f"queue-{name}")
         self._running: set[asyncio.Task[None]] = set()
@@ -64,10 +65,15 @@ class QueueListener:
     def start(self) -> None:
         self._task = asyncio.create_task(self._poll(), name=f"queue {self.function.name}")
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Receive no more and settle what runs, for at most the grace time; the rest reappears when its lease ends."""
+    def stop_taking(self) -> None:
+        """Begin nothing new; what runs goes on."""
         if self._task is not None:
             self._task.cancel()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Receive no more and settle what runs, for at most the grace time; the rest reappears when its lease ends."""
+        self.stop_taking()
+        if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._running:
             _, unsettled = await asyncio.wait(self._running, timeout=grace_seconds)
@@ -86,7 +92,7 @@ class QueueListener:
             if len(self._running) > self._settings.threshold:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                 continue
-            messages = await self._receive()
+            messages = await self._receive_or_return()
             for message in messages:
                 task = asyncio.create_task(self._settle(message))
                 self._running.add(task)
@@ -96,6 +102,19 @@ class QueueListener:
             else:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, self._longest_wait)
+
+    async def _receive_or_return(self) -> list[QueueMessage]:
+        """A batch; one that comes when receiving has been ended is put back: it would hide until its lease ends."""
+        receiving = asyncio.create_task(self._receive())
+        try:
+            return await asyncio.shield(receiving)
+        except asyncio.CancelledError:
+            for message in await receiving:
+                await self._lease_of(message).release(0)
+            raise
+
+    def _lease_of(self, message: QueueMessage) -> _Lease:
+        return _Lease(self._queue, message, self._lease_seconds, self._blocking)
 
     async def _receive(self) -> list[QueueMessage]:
         size = self._settings.batch_size
@@ -118,37 +137,39 @@ class QueueListener:
 
     async def _settle(self, message: QueueMessage) -> None:
         """Run one message and delete, release or poison it. Nothing that happens here may stop the polling."""
-        lease = _Lease(self._queue, message, self._lease_seconds, self._blocking)
+        lease = self._lease_of(message)
         received = message.dequeue_count or 1
         try:
-            if received > self._settings.max_dequeue_count:
-                await self._move_to_poison(lease, "was received too often")
+            if self._poison and received > self._settings.max_dequeue_count:
+                await self._move_to_poison(self._poison, lease, "was received too often")
                 return
             try:
                 body = _decoded(message.content, self._settings.message_encoding)
             except ValueError as error:
-                await self._move_to_poison(lease, f"cannot be decoded ({error})")
+                if self._poison:
+                    await self._move_to_poison(self._poison, lease, f"cannot be decoded ({error})")
+                else:
+                    _log.error("Message %s of '%s' cannot be decoded (%s)", message.id, self._queue.queue_name, error)
                 return
             async with lease:
                 outcome = await self._invoker.invoke(self.function, body, _metadata(message))
             if outcome.succeeded:
                 await lease.delete()
-            elif received >= self._settings.max_dequeue_count:
-                await self._move_to_poison(lease, f"has failed {received} times")
+            elif self._poison and received >= self._settings.max_dequeue_count:
+                await self._move_to_poison(self._poison, lease, f"has failed {received} times")
             else:
                 await lease.release(self._settings.visibility_timeout.total_seconds())
         except AzureError as error:
             name = self._queue.queue_name
             _log.error("Message %s of queue '%s' could not be settled, it will reappear: %s", message.id, name, error)
 
-    async def _move_to_poison(self, lease: _Lease, reason: str) -> None:
-        name = self._poison.queue_name
-        _log.error("Message %s %s: moved to '%s'", lease.message.id, reason, name)
+    async def _move_to_poison(self, poison: QueueClient, lease: _Lease, reason: str) -> None:
+        _log.error("Message %s %s: moved to '%s'", lease.message.id, reason, poison.queue_name)
         try:
-            await self._blocking(self._poison.send_message, lease.message.content)
+            await self._blocking(poison.send_message, lease.message.content)
         except ResourceNotFoundError:
-            await self._blocking(self._poison.create_queue)
-            await self._blocking(self._poison.send_message, lease.message.content)
+            await self._blocking(poison.create_queue)
+            await self._blocking(poison.send_message, lease.message.content)
         await lease.delete()
 
     async def _blocking(self, call: Callable[..., T], *arguments: Any, **options: Any) -> T:

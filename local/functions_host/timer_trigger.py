@@ -90,10 +90,15 @@ class TimerListener:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"timer {self.function.name}")
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Plan no further run; wait for a run under way and its status, for at most the grace time."""
+    def stop_taking(self) -> None:
+        """Begin nothing new; what runs goes on."""
         if self._task is not None:
             self._task.cancel()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Plan no further run; wait for a run under way and its status, for at most the grace time."""
+        self.stop_taking()
+        if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._current is not None:
             await asyncio.wait({self._current}, timeout=grace_seconds)

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ResourceNotFoundError
 
 from local.functions_host.host import HostOptions
 from tests.contract.functions_host.running_host import RunningHost, StartHost
@@ -65,6 +66,15 @@ def test_a_message_that_keeps_failing_is_copied_to_the_poison_queue(
     assert [base64.b64decode(text) for text in poisoned(host)] == [b"fail"]
     assert [note["count"] for note in host.notes("work")] == [1, 2, 3]
     wait_until_empty(host)
+
+
+def test_a_poison_queue_has_no_poison_queue_of_its_own(start_host: StartHost, settings: dict[str, str]) -> None:
+    host = prepared(start_host, {**settings, "WORK_QUEUE": settings["WORK_QUEUE"] + "-poison"})
+    host.queue(plain=True).send_message("this is not base64!")
+    host.queue().send_message("fail")
+    assert [note["count"] for note in host.wait_for("work", 5)][:5] == [1, 2, 3, 4, 5]  # beyond maxDequeueCount
+    with pytest.raises(ResourceNotFoundError):
+        host.queue("-poison").get_queue_properties()
 
 
 def test_the_visibility_timeout_delays_the_next_try(start_host: StartHost, settings: dict[str, str]) -> None:
@@ -136,6 +146,18 @@ def test_stopping_finishes_and_settles_what_runs(start_host: StartHost, settings
     host.server.stop()
     assert len(host.notes("work ended")) == 1
     assert [message.content for message in _left(host)] == [base64.b64encode(b"for the next start").decode()]
+
+
+def test_stopping_strands_no_message(start_host: StartHost, settings: dict[str, str]) -> None:
+    host = prepared(start_host, settings)
+    for number in range(60):
+        host.queue().send_message(str(number))
+    host.server.stop()
+    done = {note["body"] for note in host.notes("work ended")}
+    visible = host.queue(plain=True).receive_messages(messages_per_page=32)
+    left = {base64.b64decode(message.content).decode() for message in visible}
+    assert done | left == {str(number) for number in range(60)}
+    assert not done & left
 
 
 def _left(host: RunningHost) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import azure.functions as func
 import pytest
 import requests
+from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 
 from local.azurite import Azurite
 from local.functions_host.host import FunctionsHost, HostStartError
@@ -142,6 +144,22 @@ def command(azurite: Azurite, tmp_path: Path, free_port: int) -> Any:
         process.communicate()
 
 
+def work_queue(azurite: Azurite, name: str) -> QueueClient:
+    queue = QueueClient.from_connection_string(
+        azurite.connection_string, name, message_encode_policy=TextBase64EncodePolicy()
+    )
+    queue.create_queue()
+    return queue
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
 def wait_until_up(port: int, process: subprocess.Popen[str]) -> None:
     for _ in range(500):
         try:
@@ -180,6 +198,37 @@ def test_a_function_that_outlives_the_grace_time_does_not_keep_the_process(comma
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=15)
     assert time.monotonic() - started < 6
+
+
+def test_while_it_ends_a_host_receives_no_more_messages(command: Any, free_port: int, azurite: Azurite) -> None:
+    process = command(WORK_QUEUE=(name := f"work-{free_port}"))
+    wait_until_up(free_port, process)
+    queue = work_queue(azurite, name)
+    with ThreadPoolExecutor(1) as caller:
+        answer = caller.submit(requests.get, f"http://127.0.0.1:{free_port}/api/slow/1500", timeout=10)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        queue.send_message("too late")
+        assert answer.result().status_code == 200
+    process.communicate(timeout=15)
+    assert [message.dequeue_count for message in queue.receive_messages()] == [1]
+
+
+def test_a_message_of_a_killed_host_is_run_again(
+    command: Any, free_port: int, azurite: Azurite, tmp_path: Path
+) -> None:
+    name = f"work-{free_port}"
+    process = command("--queue-lease", "3", WORK_QUEUE=name)
+    queue = work_queue(azurite, name)
+    queue.send_message("sleep 1")
+    trace = tmp_path / "trace.jsonl"
+    wait_until(lambda: trace.exists() and '"work"' in trace.read_text(), process)
+    process.kill()
+    process = command("--queue-lease", "3", WORK_QUEUE=name)
+    wait_until(lambda: '"work ended"' in trace.read_text(), process)
+    counts = [note["count"] for note in map(json.loads, trace.read_text().splitlines()) if note["name"] == "work"]
+    assert counts == [1, 2]
 
 
 def test_a_taken_port_is_named_with_its_owner(command: Any, free_port: int) -> None:
