@@ -17,6 +17,7 @@ from shared.domain.machine import Decision, Draft, Item, Kind, Line, NotAllowed,
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import RELEASE, Phase, Release, release_id
 from shared.domain.rules import Rules
+from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.scoring import QUALITY, SCORING, ScoringRun, assess_quality, scoring_id
 from shared.domain.training import TRAINING, training_id
 from shared.domain.values import Gate, Pair
@@ -295,10 +296,16 @@ class _CircuitDraft(Draft):
                 "operation": None,
                 "reason": "",
             }
-            self._update(scored_through=run.origin)
+        if isinstance(event, (m.ScoringDue, m.ReadingsArrived)) or run.phase == ScoringPhase.MISSED:
+            self._close(run.origin)
         if isinstance(event, m.ScoringAttemptFailed):
             changed |= {"attempt": run.attempt + 1, "reason": event.error}
         return run.model_copy(update=changed)
+
+    def _close(self, origin: datetime) -> None:
+        """No other scoring of this origin or an older one begins; late attempts and misses never open a newer one."""
+        done = self.root.scored_through
+        self._update(scored_through=origin if done is None else max(done, origin))
 
     # ---------------------------------------------------------------------------------------------------- consequences
 
