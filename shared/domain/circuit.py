@@ -345,7 +345,7 @@ class _CircuitDraft(Draft):
             Line(RELEASE, changed, release.id)
             for release in self.releases()
             if release.id != except_for
-            and release.phase in (Phase.AWAITING_PRODUCTION_APPROVAL, Phase.READY)
+            and release.phase in (*r.AWAITING, Phase.READY)
             and release.champion != self.root.serving
         ]
 

@@ -85,9 +85,6 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
         Phase.DEPLOYING_TO_PRODUCTION, (m.DeployToProduction,)
     ),
     (Phase.AWAITING_PRODUCTION_APPROVAL, m.ProductionApprovedWhileOwned): Then(Phase.READY),
-    (Phase.AWAITING_PRODUCTION_APPROVAL, m.ChampionChanged): Then(
-        Phase.AWAITING_PRODUCTION_APPROVAL, (m.WithdrawApproval, m.RequestApproval)
-    ),
     (Phase.READY, m.ChampionChanged): Then(Phase.AWAITING_PRODUCTION_APPROVAL, (m.RequestApproval,)),
     (Phase.READY, m.ProductionFreed): Then(Phase.DEPLOYING_TO_PRODUCTION, (m.DeployToProduction,)),
     (Phase.READY, m.DeadlinePassed): Then(Phase.EXPIRED, (m.RaiseAlert,)),
@@ -103,6 +100,7 @@ for _phase in AWAITING:
     TABLE |= {
         (_phase, m.ApprovalRequested): Then(_phase),
         (_phase, m.ApprovalCounted): Then(_phase),
+        (_phase, m.ChampionChanged): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
         (_phase, m.ApprovalRejected): Then(Phase.REJECTED, (m.WithdrawApproval,)),
         (_phase, m.DeadlinePassed): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
         (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,)),
