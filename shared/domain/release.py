@@ -103,14 +103,14 @@ for _phase in AWAITING:
         (_phase, m.ChampionChanged): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
         (_phase, m.ApprovalRejected): Then(Phase.REJECTED, (m.WithdrawApproval,)),
         (_phase, m.DeadlinePassed): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
-        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,)),
+        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.WithdrawApproval, m.RaiseAlert)),
     }
 for _phase in OPERATING:
     TABLE |= {
         (_phase, m.OperationStarted): Then(_phase, later=(m.LookAtOperation,)),
         (_phase, m.StillRunning): Then(_phase, later=(m.LookAtOperation,)),
         (_phase, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
-        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,)),
+        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
         (_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
     }
 for _phase in UP_TO_READY:

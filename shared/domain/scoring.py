@@ -34,7 +34,7 @@ TABLE: Table = {
     (Phase.SCORING, m.ScoringRefused): Then(Phase.FAILED, (m.RaiseAlert,)),
     (Phase.SCORING, m.ScoringAttemptFailed): Then(Phase.SCORING, later=(m.StartScoring,)),
     (Phase.SCORING, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
-    (Phase.SCORING, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.SCORING, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
     (Phase.SCORING, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
 }
 
