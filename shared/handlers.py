@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from shared import records
 from shared.domain import messages as m
 from shared.domain.lake import ROOT as LAKE
+from shared.domain.machine import Item
 from shared.domain.release import Phase
 from shared.domain.rules import REQUIRED_TAGS, Rules
 from shared.domain.scoring import Phase as ScoringPhase
@@ -107,13 +108,14 @@ def handle(command: m.Command, at: Handling) -> m.Event | None:
     return HANDLERS[type(command)](command, at)
 
 
-def _expect_wanted(command: m.Command, at: Handling) -> None:
+def _expect_wanted(command: m.Command, at: Handling) -> Item:
     """Read the item again before an effect: a command may be older than a decision that overtook it."""
     store = at.ports.store
     rows = store.read_range(store.shard_of(command.root), *records.root_range(command.root))
     item = records.load(command.root, rows).items.get(command.item)
     if item is None or item.step != command.step:
-        raise NotWanted(f"{command.item} has moved on; {command.id} is not started")
+        raise NotWanted(f"{command.item} has moved on since {command.id} was given")
+    return item
 
 
 # ------------------------------------------------------------------------------------------------------------ releases
@@ -137,6 +139,7 @@ def describe_model(command: m.DescribeModel, at: Handling) -> m.Event:
 
 @handles(m.RequestApproval)
 def request_approval(command: m.RequestApproval, at: Handling) -> m.Event:
+    _expect_wanted(command, at)
     path = f"evidence/{command.root}/{records.safe(command.approval)}.json"
     uri = at.ports.documents.write(path, {**command.evidence, "digest": command.digest})
     at.ports.approvals.request(
@@ -148,6 +151,11 @@ def request_approval(command: m.RequestApproval, at: Handling) -> m.Event:
             "expires_at": command.expires_at.isoformat(),
         },
     )
+    try:
+        _expect_wanted(command, at)
+    except NotWanted as overtaken:  # the withdrawal may have come before there was anything to withdraw
+        at.ports.approvals.withdraw(command.approval, str(overtaken))
+        raise
     return m.ApprovalRequested.of(command, approval=command.approval, evidence_uri=uri)
 
 
