@@ -15,6 +15,7 @@ from shared import records
 from shared.domain import messages as m
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.machine import Item
+from shared.domain.operation import Operation, in_operation
 from shared.domain.release import Phase
 from shared.domain.rules import REQUIRED_TAGS, Rules
 from shared.domain.scoring import Phase as ScoringPhase
@@ -225,6 +226,7 @@ def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Han
     return started
 
 
+_DEPLOYMENTS = (Phase.DEPLOYING_TO_TEST, Phase.DEPLOYING_TO_PRODUCTION)
 _PURPOSES = {Stage.TEST: Phase.TESTING, Stage.PRODUCTION: ScoringPhase.SCORING}
 
 
@@ -269,7 +271,9 @@ def look_at_operation(command: m.LookAtOperation, at: Handling) -> m.Event:
         return m.StillRunning.of(command, looks=command.looks)
     if command.purpose in _PURPOSES.values():
         at.slots.release(INVOCATION, _holder(command))
-    if status.state is not OperationState.SUCCEEDED:
+    # A platform forgets old operations; what a deployment was for can still be read from what the workspace serves.
+    forgotten = status.state is OperationState.UNKNOWN and command.purpose in _DEPLOYMENTS
+    if status.state is not OperationState.SUCCEEDED and not forgotten:
         error = status.error or f"{command.reference} is {status.state}"
         return m.OperationFailed.of(command, error=error, noticed_by=at.noticed_by)
     return SUCCESSES[command.purpose](command, status, at)
@@ -286,7 +290,7 @@ def _deployed(stage: Stage, outcome: type[m.Outcome]) -> Success:
         found = at.ports.platform.deployed(stage, command.root)
         if found is None or found.pair != meant:
             serves = f"{stage} serves {found.pair}" if found else f"{stage} serves nothing"
-            error = f"the deployment ended well, yet {serves} instead of {meant}"
+            error = f"the deployment is {status.state}, and {serves} instead of {meant}"
             return m.OperationFailed.of(command, error=error, noticed_by=at.noticed_by)
         return outcome.of(command, noticed_by=at.noticed_by)
 
@@ -343,6 +347,20 @@ def cancel_operation(command: m.CancelOperation, at: Handling) -> None:
 
 @handles(m.CheckDeadline)
 def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event:
+    """Look once more before time is called: what ended well while nobody looked has not overrun."""
+    item = _expect_wanted(command, at)
+    operation: Operation | None = getattr(item, "operation", None)
+    if operation is not None:
+        look = m.LookAtOperation(
+            root=command.root,
+            item=command.item,
+            step=command.step,
+            purpose="etl" if command.root == LAKE else item.phase,
+            **in_operation(operation),
+        )
+        seen = look_at_operation(look, at)
+        if not isinstance(seen, m.StillRunning):
+            return seen
     return m.DeadlinePassed.of(command, phase=command.phase)
 
 
