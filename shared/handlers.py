@@ -214,7 +214,11 @@ def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Han
         "horizon": horizon,
     }
     uri = at.ports.documents.write(f"requests/{command.root}/{records.safe(command.id)}.json", request)
-    job = at.ports.platform.start_scoring(command.id, stage, command.root, uri)
+    try:
+        job = at.ports.platform.start_scoring(command.id, stage, command.root, uri)
+    except Permanent:
+        at.slots.release(INVOCATION, _holder(command))
+        raise
     expected = {**command.limits, "origin": command.origin.isoformat(), "horizon": horizon, "command_id": command.id}
     expected |= {
         "circuit": command.root,
@@ -267,9 +271,12 @@ def _holder(command: m.Command) -> str:
 def look_at_operation(command: m.LookAtOperation, at: Handling) -> m.Event:
     runner = at.ports.etl if command.purpose == "etl" else at.ports.platform
     status = runner.look(command.reference)
+    job = command.purpose in _PURPOSES.values()
     if status.state is OperationState.RUNNING:
+        if job:  # a lease outlives the longest wait between two looks, not the longest job
+            at.slots.acquire(INVOCATION, _holder(command), at.directory.max_invocations, SLOT_LEASE)
         return m.StillRunning.of(command, looks=command.looks)
-    if command.purpose in _PURPOSES.values():
+    if job:
         at.slots.release(INVOCATION, _holder(command))
     # A platform forgets old operations; what a deployment was for can still be read from what the workspace serves.
     forgotten = status.state is OperationState.UNKNOWN and command.purpose in _DEPLOYMENTS
