@@ -20,8 +20,12 @@ from shared.slots import Slots
 
 log = logging.getLogger("fleet.application")
 
-ATTEMPTS = 8
-"""How often a command is put back before its failure becomes an outcome; waits double from two seconds."""
+ATTEMPTS = 20
+"""How often a command is put back before its failure becomes an outcome; waits double from two seconds to ten minutes.
+
+Two hours in all: an outage of the platform, or an operation in progress there, costs time and no release. Who cannot
+wait that long has a deadline.
+"""
 SLOT_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
 
@@ -42,7 +46,10 @@ class Application:
         """Apply a fact and send what it commands; a command that the nudge loses is found by the sweep."""
         advanced = self._advance(event)
         if advanced.outbox:
-            self.relay.nudge(advanced.partition, advanced.outbox)
+            try:
+                self.relay.nudge(advanced.partition, advanced.outbox)
+            except Transient as error:
+                log.warning("the commands of %s wait for the sweep: %s", event.root, error)
         return advanced
 
     def look(self, command: m.Command, noticed_by: str = "event") -> None:
