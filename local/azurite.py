@@ -24,6 +24,11 @@ ACCOUNT = "devstoreaccount1"
 # Published with the emulator and the same on every machine: not a secret.
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 DEFAULT_PORTS = (10000, 10001, 10002)
+# Ends the emulator, saving its state, when the pipe to this process closes: also when this process is killed. Two
+# emulators on one folder would spoil it.
+STOP_WITH_STDIN = (
+    "--import=data:text/javascript,process.stdin.resume().on('end',()=>process.kill(process.pid,'SIGTERM')).unref()"
+)
 START_TIMEOUT_SECONDS = 30
 STOP_TIMEOUT_SECONDS = 5
 
@@ -104,6 +109,8 @@ class Azurite:
         process, self._process = self._process, None
         if process is None:
             return
+        if process.stdin is not None:
+            process.stdin.close()
         for stop_signal in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, stop_signal)
@@ -127,11 +134,12 @@ class Azurite:
             # A session of its own: Ctrl-C in the terminal must reach the app first, and stop() the whole group.
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=handle,
                 stderr=handle,
                 start_new_session=True,
                 cwd=folder,
+                env={**os.environ, "NODE_OPTIONS": f"{os.environ.get('NODE_OPTIONS', '')} {STOP_WITH_STDIN}".strip()},
             )
         finally:
             os.close(handle)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -32,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         default=LEASE_SECONDS,
         help="seconds after which the messages of a killed host are tried again (as on Azure, 600, unless given)",
     )
+    parser.add_argument("--stop-with-stdin", action="store_true", help="stop when standard input ends")
     given = parser.parse_args(arguments)
     try:
         settings = read_host_json(given.script_root / "host.json", os.environ)
@@ -47,8 +50,18 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(host.table(f"http://{LOOPBACK}:{port}"), flush=True)
     server = Server(server_options(host.application, port, given.grace), before_exit=host.stop_taking)
+    if given.stop_with_stdin:
+        threading.Thread(target=_stop_with_stdin, name="stdin", daemon=True).start()
     server.run()
     return 0 if server.started else 1
+
+
+def _stop_with_stdin() -> None:
+    """So that no host outlives, unseen, the process that started it."""
+    with contextlib.suppress(OSError):
+        while os.read(sys.stdin.fileno(), 4096):
+            continue
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueServiceClient
 
 from local.azurite import Azurite, AzuriteError
-from local.ports import PortTaken, configured_port, free_port, free_ports
+from local.ports import PortTaken, accepts, configured_port, free_port, free_ports
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_blobs_queues_and_tables_answer(azurite: Azurite) -> None:
@@ -39,16 +43,44 @@ def test_a_location_keeps_the_state_and_stopping_ends_every_process(tmp_path: Pa
     assert storage.ports == ports
 
 
+ORPHANING = """
+import os, sys
+from pathlib import Path
+from azure.data.tables import TableServiceClient
+from local.azurite import Azurite
+storage = Azurite(Path(sys.argv[1])).start()
+TableServiceClient.from_connection_string(storage.connection_string).create_table("kept")
+print(storage.ports[2], flush=True)
+sys.stdin.read()
+"""
+
+
+def test_no_emulator_outlives_a_killed_owner_and_its_state_is_saved(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ORPHANING, str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        port = int(owner.stdout.readline())
+        assert accepts(port)
+        owner.kill()
+    deadline = time.monotonic() + 10
+    while accepts(port):
+        assert time.monotonic() < deadline, "the emulator goes on"
+        time.sleep(0.05)
+    with Azurite(tmp_path) as storage:
+        tables = TableServiceClient.from_connection_string(storage.connection_string)
+        assert [table.name for table in tables.list_tables()] == ["kept"]
+
+
 def test_a_dead_emulator_is_noticed() -> None:
     with Azurite() as storage:
         (emulator,) = (
             each for each in psutil.Process().children() if str(storage.ports[0]) in " ".join(each.cmdline())
         )
         emulator.kill()
-        while emulator.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.01)
         with pytest.raises(AzuriteError, match=r"has stopped \(exit code -9\)"):
-            storage.check()
+            for _ in range(500):
+                storage.check()
+                time.sleep(0.01)
 
 
 def test_a_taken_port_is_named_with_its_service_and_owner(free_port: int) -> None:

@@ -133,7 +133,13 @@ def command(azurite: Azurite, tmp_path: Path, free_port: int) -> Any:
         command += ["--script-root", str(SAMPLE_APP), "--port", str(free_port), *arguments]
         started.append(
             subprocess.Popen(
-                command, env=environment, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                command,
+                env=environment,
+                cwd=REPOSITORY,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
             )
         )
         return started[-1]
@@ -229,6 +235,15 @@ def test_a_message_of_a_killed_host_is_run_again(
     wait_until(lambda: '"work ended"' in trace.read_text(), process)
     counts = [note["count"] for note in map(json.loads, trace.read_text().splitlines()) if note["name"] == "work"]
     assert counts == [1, 2]
+
+
+def test_a_host_may_end_with_its_standard_input(command: Any, free_port: int) -> None:
+    process = command("--stop-with-stdin")
+    wait_until_up(free_port, process)
+    process.stdin.close()
+    process.stdin = None
+    process.communicate(timeout=15)
+    assert process.returncode == 0
 
 
 def test_a_taken_port_is_named_with_its_owner(command: Any, free_port: int) -> None:
