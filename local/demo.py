@@ -153,14 +153,14 @@ class Demo:
             )
 
     def _commits(self) -> int:
-        lake = self.wired.queries.root(LAKE)
-        newest = lake and lake["newest_version"]
-        return -1 if newest is None else int(newest)
+        lake = self.wired.queries.root(LAKE) or {}
+        newest: int | None = lake.get("newest_version")
+        return -1 if newest is None else newest
 
     def _covered(self, bar: Callable[[int, str], None], until: datetime | None) -> int:
         commits = self._commits()
         circuits = self.wired.queries.circuits(200).entries
-        covered = sum(circuit["delta_version"] == commits for circuit in circuits)
+        covered: int = sum(circuit["delta_version"] == commits for circuit in circuits)
         bar(covered, f"Delta version {commits}")
         return covered
 

@@ -187,17 +187,17 @@ class FeatureColumn(Frozen):
 
 
 class ApprovalGates(Frozen):
-    """Per gate the alternatives; each alternative is a list of groups, all of which must approve."""
+    """Per gate the approvals it asks for, each of a different person: one of any of the groups listed for it."""
 
     registry: tuple[tuple[str, ...], ...] = (("ML-Engineers",),)
-    production: tuple[tuple[str, ...], ...] = (("ML-Engineers",), ("Engineering-Managers",))
-    environment_production: tuple[tuple[str, ...], ...] = (("ML-Engineers", "Engineering-Managers"),)
+    production: tuple[tuple[str, ...], ...] = (("ML-Engineers", "Engineering-Managers"),)
+    environment_production: tuple[tuple[str, ...], ...] = (("ML-Engineers",), ("Engineering-Managers",))
 
     @model_validator(mode="after")
     def _nobody_is_not_an_approver(self) -> Self:
-        for gate, alternatives in self:
-            if not alternatives or not all(alternatives):
-                raise ValueError(f"gate {gate} must name at least one group in every alternative")
+        for gate, approvals in self:
+            if not approvals or not all(approvals):
+                raise ValueError(f"gate {gate} must ask for at least one approval, and name a group for each")
         return self
 
 

@@ -69,7 +69,9 @@ class Settings:
     )
     platform_endpoint: str = _setting("PLATFORM_ENDPOINT", "the embedded model platform (embedded mode)", "")
     platform_key: str = _setting("PLATFORM_KEY", "the embedded model platform's key (embedded mode)", "")
-    first_look_seconds: int = _setting("FIRST_LOOK_SECONDS", "the first look at work that sends no event", 15, _positive)
+    first_look_seconds: int = _setting(
+        "FIRST_LOOK_SECONDS", "the first look at work that sends no event", 15, _positive
+    )
     first_job_look_seconds: int = _setting(
         "FIRST_JOB_LOOK_SECONDS", "the first look at a job whose event has not come", 60, _positive
     )
