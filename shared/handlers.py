@@ -353,7 +353,7 @@ def cancel_operation(command: m.CancelOperation, at: Handling) -> None:
 
 
 @handles(m.CheckDeadline)
-def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event:
+def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event | None:
     """Look once more before time is called: what ended well while nobody looked has not overrun."""
     item = _expect_wanted(command, at)
     operation: Operation | None = getattr(item, "operation", None)

@@ -17,8 +17,8 @@ from shared.domain.machine import Decision, Draft, Item, Kind, Line, NotAllowed,
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import RELEASE, Phase, Release, release_id
 from shared.domain.rules import Rules
-from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.scoring import QUALITY, SCORING, ScoringRun, assess_quality, scoring_id
+from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.training import TRAINING, training_id
 from shared.domain.values import Gate, Pair
 
