@@ -38,10 +38,13 @@ class Circuit(Root):
     newest_version: int = 0
     newest_reading: datetime | None = None
     table: str = ""
+    former_tables: tuple[str, ...] = ()
     delta_version: int | None = None
     scored_through: datetime | None = None
 
 
+FORMER_TABLES = 5
+"""Tables that a late commit is not taken from; the newest ones."""
 _LIMIT_TAGS = ("forecast_horizon", "target_min", "target_max", "target_sd")
 _KEPT_TAGS = ("mae", "rmse", "r2", "naive_mae", "skill", *_LIMIT_TAGS)
 
@@ -70,13 +73,15 @@ class _CircuitDraft(Draft):
         """What the circuit itself takes from an event."""
         if isinstance(event, m.ModelRegistered):
             self._update(newest_version=max(event.version, self.root.newest_version))
-        if isinstance(event, m.SensorCovered):
-            same = self.root.table == event.table
+        if isinstance(event, m.SensorCovered) and event.table not in self.root.former_tables:
+            if self.root.table and self.root.table != event.table:
+                former = (self.root.table, *self.root.former_tables)[:FORMER_TABLES]
+                self._update(former_tables=former, newest_reading=None, delta_version=None)
             newest, version = self.root.newest_reading, self.root.delta_version
             self._update(
                 table=event.table,
-                newest_reading=max(newest, event.newest) if same and newest else event.newest,
-                delta_version=max(version, event.version) if same and version is not None else event.version,
+                newest_reading=event.newest if newest is None else max(newest, event.newest),
+                delta_version=event.version if version is None else max(version, event.version),
             )
 
     def classify(self, event: m.Event) -> list[Line]:
