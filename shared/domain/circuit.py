@@ -181,8 +181,12 @@ class _CircuitDraft(Draft):
 
     def _scoring_outcome(self, run: ScoringRun, event: m.Outcome) -> m.Event:
         expect_look(run.operation, event)
-        if isinstance(event, m.OperationFailed) and run.attempt < self.rules.scoring_attempts:
-            return m.ScoringAttemptFailed(**event.model_dump())
+        failed: m.Event = event
+        if isinstance(event, m.ScoringRefused) and run.pair != self.root.serving:
+            error = f"the pair that serves changed meanwhile ({'; '.join(event.problems)})"
+            failed = m.OperationFailed(**event.model_dump(include=set(m.Outcome.model_fields)), error=error)
+        if isinstance(failed, m.OperationFailed) and run.attempt < self.rules.scoring_attempts:
+            return m.ScoringAttemptFailed(**failed.model_dump())
         return event
 
     def _covered(self, event: m.SensorCovered) -> list[Line]:
@@ -221,9 +225,13 @@ class _CircuitDraft(Draft):
         return self.root.serving is not None and self.root.scoring and (done is None or done < origin)
 
     def _scoring_due(self, origin: datetime) -> list[Line]:
-        """The scoring that an origin calls for now: nothing while readings are missing or once it has started."""
+        """The scoring that an origin calls for now: nothing while readings are missing or once it has started.
+
+        While production is being deployed it waits for the outcome: what a job would meet there is not known.
+        """
         newest = self.root.newest_reading
-        if not self._unscored(origin) or newest is None or newest < origin:
+        deploying = self.root.desired != self.root.serving
+        if deploying or not self._unscored(origin) or newest is None or newest < origin:
             return []
         waiting = self.items.get(scoring_id(self.root.id, origin))
         if waiting is not None:
@@ -320,6 +328,7 @@ class _CircuitDraft(Draft):
             self._own(item, event)
             if isinstance(event, m.DeployedToProduction):
                 lines += self._champion_changed(except_for=item.id)
+            if item.phase in (Phase.OBSERVING, *r.ENDS):
                 lines += self._scoring_due(self.rules.origin(self.now))
             if item.phase in r.ENDS and not self.root.production_owner:
                 lines += self._production_freed()
