@@ -92,10 +92,11 @@ class Application:
             self.advance(outcome)
 
     def give_up(self, work: Work, error: str) -> None:
-        """A command that cannot be done: kept as a dead letter, and its item told."""
+        """A command that cannot be done: kept as a dead letter, and its item told if it cannot go on without."""
         self.dead_letters.record("work", error, {"work": work.to_json()})
         log.error("%s is given up: %s", work.command.id, error)
-        self.advance(m.CommandPoisoned.of(work.command, error=error))
+        if work.command.essential:
+            self.advance(m.CommandPoisoned.of(work.command, error=error))
 
     def poisoned(self, text: str) -> None:
         """A message that the queue gave up after its last dequeue."""

@@ -67,6 +67,8 @@ class Command(Value):
     step: int
 
     registry: ClassVar[dict[str, type[Command]]] = {}
+    essential: ClassVar[bool] = True
+    """Whether its item cannot go on without it. What only tells or tidies up is kept as a dead letter and no more."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -556,6 +558,8 @@ class RequestApproval(Command):
 class WithdrawApproval(Command):
     """Take back what was asked where it was asked."""
 
+    essential = False
+
     withdrawn: str
     reason: str
 
@@ -617,6 +621,8 @@ class LookAtOperation(Command):
 class CancelOperation(Command):
     """Ask that started work stops; nobody waits for it any more."""
 
+    essential = False
+
     reference: str
 
 
@@ -628,6 +634,8 @@ class CheckDeadline(Command):
 
 class RaiseAlert(Command):
     """Tell people about what ended badly or overran."""
+
+    essential = False
 
     phase: str
     reason: str
