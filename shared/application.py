@@ -20,11 +20,11 @@ from shared.slots import Slots
 
 log = logging.getLogger("fleet.application")
 
-ATTEMPTS = 20
+ATTEMPTS = 24
 """How often a command is put back before its failure becomes an outcome; waits double from two seconds to ten minutes.
 
-Two hours in all: an outage of the platform, or an operation in progress there, costs time and no release. Who cannot
-wait that long has a deadline.
+Two and a half hours in all, more than any phase with work on the platform may take: an outage there, or an operation in
+progress, costs time and no release, as long as its deadline allows.
 """
 SLOT_WAIT = timedelta(seconds=5)
 LONGEST_WAIT = timedelta(minutes=10)
