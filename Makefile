@@ -1,0 +1,76 @@
+# Everything a person or a pipeline runs. `make help` explains it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+READY := $(VENV)/.ready
+NODE_READY := node_modules/.ready
+REQUIREMENTS := requirements requirements-ml requirements-dev
+
+.PHONY: help setup demo up test unit check format bench docs lock clean
+
+help: ## Show this help
+	@echo "The fleet: sensor forecast models from readings to production predictions."
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
+		| while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo "  DATA=folder MAPPING=file.yml   with demo: your own readings (docs/examples/mappings has mapping files)"
+	@echo "  FLEET_PORT=8080                with demo and up: the port of the app"
+	@echo "  PYTHON_BIN=python3.12          with anything: the Python to set up with (3.11 or 3.12)"
+
+setup: $(READY) $(NODE_READY) ## Install what is missing: virtual environment, packages, storage emulator
+
+demo: setup ## Twelve circuits from raw readings to production predictions, then stop
+	@$(PYTHON) -m local.demo $(if $(DATA),--data "$(DATA)") $(if $(MAPPING),--mapping "$(MAPPING)")
+
+up: setup ## The app at http://127.0.0.1:7071 until Ctrl-C; state is kept in .local/up
+	@$(PYTHON) -m local.up
+
+test: setup ## Every test
+	@$(PYTHON) -m pytest tests
+
+unit: setup ## The tests that run in seconds
+	@$(PYTHON) -m pytest tests/unit
+
+check: setup ## Lint, format, types, and that generated documents are fresh
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(PYTHON) scripts/draw_diagrams.py --check
+
+format: setup ## Format the code
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+bench: setup ## Measure ours beside the reference; writes .local/bench
+	@$(PYTHON) scripts/bench_core.py
+
+docs: setup ## Write the generated diagrams and references again
+	@$(PYTHON) scripts/draw_diagrams.py
+
+lock: $(READY) ## Pin the requirements again, with hashes
+	@rm -f $(REQUIREMENTS:=.txt)
+	@for name in $(REQUIREMENTS); do \
+		$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+			--custom-compile-command "make lock" $$name.in -o $$name.txt; \
+	done
+
+clean: ## Remove what was installed and everything the embedded mode has kept
+	@rm -rf $(VENV) node_modules .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(READY): requirements-dev.txt
+	@scripts/make_venv.sh $(VENV)
+	@echo "Installing Python packages ..."
+	@$(UV) pip sync -q --require-hashes requirements-dev.txt
+	@touch $@
+
+$(NODE_READY): package-lock.json
+	@scripts/check_node.sh
+	@echo "Installing the storage emulator ..."
+	@npm ci --silent --no-audit --no-fund
+	@touch $@
