@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,7 +229,7 @@ class FunctionsHost:
         if function is None:
             return Response(status_code=404)
         try:
-            body = await request_input(request)
+            body = await _input_of(request)
         except (ValueError, BodyTooLarge):
             return PlainTextResponse('The body must be a JSON object such as {"input": ""}.', status_code=400)
         task = asyncio.create_task(self._invoke_by_hand(function, body))
@@ -247,7 +247,7 @@ class FunctionsHost:
         return await self._invoker.invoke(function, Datum(body, "json"))
 
 
-async def request_input(request: Request) -> str:
+async def _input_of(request: Request) -> str:
     """The `input` of an administrative run: text as it is, anything else as JSON. Raises ValueError."""
     document: Any = json.loads(await read_body(request, DEFAULT_BODY_LIMIT) or b"{}")
     if not isinstance(document, dict):
@@ -257,7 +257,7 @@ async def request_input(request: Request) -> str:
 
 
 @contextlib.contextmanager
-def _collected(problems: list[str]) -> Any:
+def _collected(problems: list[str]) -> Iterator[None]:
     try:
         yield
     except (HostStartError, IndexingError, MissingConnection, ValueError) as error:

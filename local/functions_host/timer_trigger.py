@@ -48,6 +48,7 @@ class HostLock:
             await asyncio.to_thread(self._storage.release_lock)
 
     async def _keep(self) -> None:
+        before: bool | None = None
         while True:
             try:
                 held = await asyncio.to_thread(self._storage.hold_lock)
@@ -58,6 +59,9 @@ class HostLock:
                 self._held.set()
             else:
                 self._held.clear()
+                if before is not False:
+                    _log.info("Another instance holds the host lock: the timers of this one wait")
+            before = held
             await asyncio.sleep(LOCK_SECONDS / 3)
 
 
