@@ -12,11 +12,16 @@ import pytest
 import requests
 from harness import Platform, new_command
 from platform_process import REPOSITORY, PlatformProcess
+from topic import wait_until
 
+from local.platform.faults import FaultKind
 from local.ports import LOOPBACK
+from shared.domain.values import OperationState, Pair, Stage
 
 DEPLOYMENT = "/workspaces/test/batchEndpoints/batch-endpoint-plant-P001-tst/deployments/deployment-circuit-C001"
 IMPORT = {"circuit": "P001_C001", "model_version": 1}
+PAIR = Pair(model=1, environment="1.0.0")
+WHO = ("0" * 40, "ann", "17")
 ADAPTERS = ("model_platform", "etl_runner", "training_runner")
 SERVICE_MEMORY = 130_000_000  # bytes; with MLflow or scikit-learn in it, it would be twice that
 
@@ -75,8 +80,31 @@ def test_the_service_listens_on_this_machine_only(process: PlatformProcess) -> N
 
 def test_the_service_stays_small_when_jobs_have_come_back(platform: Platform, process: PlatformProcess) -> None:
     platform.train("P002_C003", new_command())
-    platform.ended(platform.training.start(new_command(), "P001_C999", "0" * 40, "ann", "17"))
+    platform.ended(platform.training.start(new_command(), "P001_C999", *WHO))
     assert psutil.Process(process.pid).memory_info().rss < SERVICE_MEMORY
+
+
+def test_a_job_whose_process_dies_fails_and_the_next_one_runs(platform: Platform, process: PlatformProcess) -> None:
+    command = new_command()
+    platform.faults.switch_on(FaultKind.JOB_HANGS, command_id=command)
+    before = set(_workers(process))
+    reference = platform.training.start(command, "P002_C004", *WHO)
+    wait_until(lambda: platform.job_state(reference) == "Running", "the job to run")
+    for worker in before:  # one of them has the job; the idle ones must not be missed either
+        worker.kill()
+    status = platform.ended(reference)
+    assert status.state is OperationState.FAILED
+    assert "exit code" in status.error
+    assert platform.train("P002_C004", new_command()) == 1
+    platform.deploy(Stage.TEST, "P002_C004", PAIR)
+    request, output = platform.request_file("P002_C004", PAIR, f"{command}-scored")
+    platform.succeeded(platform.models.start_scoring(f"{command}-scored", Stage.TEST, "P002_C004", str(request)))
+    assert output.is_file()
+
+
+def _workers(process: PlatformProcess) -> list[psutil.Process]:
+    """The service's worker processes: children of its fork server."""
+    return [worker for child in psutil.Process(process.pid).children() for worker in child.children()]
 
 
 @pytest.mark.parametrize(
