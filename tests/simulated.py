@@ -1,4 +1,4 @@
-"""Simulated ports: faithful to what `shared/ports.py` promises, under a virtual clock, with a ledger of real effects."""
+"""Simulated ports: faithful to what `shared/ports.py` promises, under a virtual clock, with every effect counted."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A world under a virtual clock: the real application on a store and a queue, with everything outside simulated.
 
 `run` steps from one interesting time to the next: it delivers signals and queue messages, and sweeps what is due. The
-application keeps nothing in memory, so a kill (`Killed`, raised at any effect) is followed by a new one on what remains.
+application keeps nothing in memory: after a kill (`Killed`, raised at any effect) a new one goes on from what remains.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared import records
+from shared.adapters.local.state_store import MemoryStateStore
 from shared.advance import Advanced
 from shared.application import Application
-from shared.adapters.local.state_store import MemoryStateStore
 from shared.domain import lake as lake_domain
 from shared.domain import messages as m
 from shared.domain.circuit import Circuit
@@ -25,6 +25,7 @@ from shared.domain.scoring import ScoringRun
 from shared.errors import Transient
 from shared.handlers import Ports
 from shared.ports import Row, StateStore
+from shared.relay import Work
 from tests.builders import CIRCUIT, ENGINEER, START, decided, model_tags, registered
 from tests.simulated import (
     SCORING,
@@ -79,15 +80,20 @@ class Signal:
 
 
 class Remembering(Application):
-    """The application, and every fact that it ever took."""
+    """The application, and every fact that it ever took and every command that it gave up."""
 
     facts: list[m.Event]
+    given_up: list[str]
 
     def advance(self, event: m.Event) -> Advanced:
         advanced = super().advance(event)
         if advanced.duplicate or advanced.verdict is Verdict.APPLIED:
             self.facts.append(event)
         return advanced
+
+    def give_up(self, work: Work, error: str) -> None:
+        self.given_up.append(work.command.id)
+        super().give_up(work, error)
 
 
 class World:
@@ -107,7 +113,7 @@ class World:
         self.signals: list[Signal] = []
         self.facts: list[m.Event] = []
         self.crashes: list[Exception] = []
-        self.poisonings: list[str] = []
+        self.given_up: list[str] = []
         self.choose: Callable[[int], int] = lambda count: 0
         """Which of so many deliverable things comes next."""
         self.app = self._start()
@@ -129,7 +135,7 @@ class World:
             topic=through(self.topic, "publish"),
         )
         app = Remembering(ports, self.fleet)
-        app.facts = self.facts
+        app.facts, app.given_up = self.facts, self.given_up
         return app
 
     # -------------------------------------------------------------------------------------------------- what happens
@@ -275,7 +281,6 @@ class World:
         if message.deliveries >= SimulatedQueue.DELIVERIES:
             self.queue.delete(message)
             self.queue.poisoned.append(message)
-            self.poisonings.append(message.text)
 
     def _alive(self, call: Callable[[], Any]) -> bool:
         """Whether the application lived to the end of the call."""

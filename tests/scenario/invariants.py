@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from shared import records
 from shared.domain import messages as m
 from shared.domain.lake import ROOT as LAKE
-from shared.domain.lake import FanOut
+from shared.domain.lake import FanOut, FanOutPhase
 from shared.domain.machine import Item
 from shared.domain.release import ENDS, GATES, Phase, Release
 from shared.domain.scoring import ScoringRun
@@ -37,10 +39,11 @@ def check_at_rest(world: World) -> None:
         _serving_is_proved_and_approved(world, circuit)
         _production_is_what_it_is_said_to_be(world, circuit)
     _every_version_has_its_release(world)
+    _every_commit_reached_its_circuits(world)
     _history_is_gapless(world)
     _gates_are_open_where_people_are_asked(world)
     _nothing_is_left_over(world)
-    _dead_letters_are_what_was_poisoned(world)
+    _dead_letters_are_what_was_given_up(world)
 
 
 def check_replay_changes_nothing(world: World) -> None:
@@ -68,7 +71,10 @@ def _pending_commands(world: World) -> list[m.Command]:
     """Commands that wait in the outbox, as due rows or on the queue."""
     rows = [row for shard in world.store.shards for row in world.store.read_range(shard, "!", '"')]
     waiting = [*world.queue.messages, *world.queue.poisoned]
-    return [*(records.command_from(row) for row in rows), *(Work.from_json(message.text).command for message in waiting)]
+    return [
+        *(records.command_from(row) for row in rows),
+        *(Work.from_json(message.text).command for message in waiting),
+    ]
 
 
 def _deadline_is_pending(world: World, item: Item) -> bool:
@@ -114,14 +120,10 @@ def _serving_is_proved_and_approved(world: World, circuit: str) -> None:
     history = world.history(circuit, release.id)
     for gate in ("RegistryApproved", ("ProductionApproved", "ProductionApprovedWhileOwned")):
         last = [line for line in history if line["event"] in gate][-1]
-        requirement = world.fleet.rules(circuit).requirements[_gate_of(last["before"])]
+        requirement = world.fleet.rules(circuit).requirements[GATES[Phase(last["before"])]]
         person = m.Person.model_validate(last["detail"]["person"])
         assert person.username != release.trainer, f"{release.id} was approved by its trainer alone"
         assert any(set(groups) & set(person.groups) for groups in requirement), f"{person.name} may not approve"
-
-
-def _gate_of(phase: str) -> str:
-    return GATES[Phase(phase)]
 
 
 def _production_is_what_it_is_said_to_be(world: World, circuit: str) -> None:
@@ -135,6 +137,15 @@ def _every_version_has_its_release(world: World) -> None:
     for circuit in world.fleet.circuits():
         told = {version for name, version in world.platform.models if name == circuit}
         assert {release.version for release in world.releases(circuit)} == told
+
+
+def _every_commit_reached_its_circuits(world: World) -> None:
+    for fan_out in world.items(LAKE).values():
+        if isinstance(fan_out, FanOut) and fan_out.purpose == "coverage" and fan_out.phase == FanOutPhase.DONE:
+            for circuit in world.fleet.circuits():
+                check = f"{circuit}!quality.{fan_out.table}.{fan_out.version}"
+                poisoned = f"{circuit}.covered.{fan_out.table}.{fan_out.version}" in world.given_up
+                assert check in world.items(circuit) or poisoned, f"{circuit} never heard of {fan_out.id}"
 
 
 def _history_is_gapless(world: World) -> None:
@@ -168,9 +179,9 @@ def _gates_are_open_where_people_are_asked(world: World) -> None:
 _ANSWERED = ("RegistryApproved", "ProductionApproved", "ProductionApprovedWhileOwned", "ApprovalRejected")
 
 
-def _lines(world: World) -> list[dict[str, object]]:
+def _lines(world: World) -> list[Mapping[str, Any]]:
     return [
-        dict(line)  # type: ignore[misc]
+        line
         for circuit in world.fleet.circuits()
         for release in world.releases(circuit)
         for line in world.history(circuit, release.id)
@@ -189,6 +200,6 @@ def _nothing_is_left_over(world: World) -> None:
         assert operation.state is not OperationState.RUNNING or hangs, f"{operation.reference} goes on unseen"
 
 
-def _dead_letters_are_what_was_poisoned(world: World) -> None:
-    for row in world.dead_letters():
-        assert row.body["body"]["work"] in world.poisonings, f"{row.body['reason']} was never poisoned"
+def _dead_letters_are_what_was_given_up(world: World) -> None:
+    kept = Counter(Work.from_json(row.body["body"]["work"]).command.id for row in world.dead_letters())
+    assert set(kept) == set(world.given_up), f"{kept} of {world.given_up}"

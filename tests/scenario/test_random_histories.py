@@ -22,7 +22,7 @@ from shared.domain.messages import EtlDue, Person
 from shared.domain.release import GATES, Approval
 from shared.domain.rules import Rules
 from tests import builders
-from tests.builders import model_tags, registered
+from tests.builders import START, model_tags, registered
 from tests.scenario.invariants import check_always, check_at_rest, check_replay_changes_nothing
 from tests.simulated import FAILS, HANGS, NOT_TOLD, UNUSABLE, Fate, Killed
 from tests.world import Fleet, World
@@ -41,20 +41,22 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class Registered:
-    """A version is registered and told of: in which words, how often, how late."""
+    """A version is registered and told of: a newer or an older one, in which words, how often, how late."""
 
     circuit: int
-    version: int
+    newer_by: int
     digest: str
     times: int
     late: int
 
     def happen(self, world: World) -> None:
         circuit = world.fleet.circuits()[self.circuit]
+        newest = max((version for name, version in world.platform.models if name == circuit), default=1)
+        version = max(1, newest + self.newer_by)
         changed = {"r2": "0.92"} if self.digest == "again" else {}
-        world.platform.models[circuit, self.version] = model_tags(circuit, self.version, **changed)
+        world.platform.models[circuit, version] = model_tags(circuit, version, **changed)
         for time in range(self.times):
-            world.told(registered(circuit, self.version, self.digest), timedelta(minutes=self.late * time))
+            world.told(registered(circuit, version, self.digest), timedelta(minutes=self.late * time))
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,20 @@ class Answered:
 def _open_gates(world: World) -> list[Approval]:
     releases = [release for circuit in world.fleet.circuits() for release in world.releases(circuit)]
     return [r.approval for r in releases if r.phase in GATES and r.approval]
+
+
+@dataclass(frozen=True)
+class Released:
+    """A newer version is registered, and an engineer says yes to whatever it asks for a while."""
+
+    circuit: int
+
+    def happen(self, world: World) -> None:
+        Registered(self.circuit, 1, "first", 1, 0).happen(world)
+        for _ in range(6):
+            world.run(minutes=10)
+            for approval in _open_gates(world):
+                world.told(builders.decided(approval.id, approval.digest))
 
 
 @dataclass(frozen=True)
@@ -128,7 +144,9 @@ class EtlScheduled:
             world.told(EtlDue(root=LAKE, slot=slot))
 
 
-Yes = st.builds(Answered, st.integers(0, 2), st.just(builders.ENGINEER), st.just("approve"), st.just(1), st.just(0))
+Yes: st.SearchStrategy[Action] = st.builds(
+    Answered, st.integers(0, 2), st.just(builders.ENGINEER), st.just("approve"), st.just(1), st.just(0)
+)
 AnyAnswer = st.builds(
     Answered,
     st.integers(0, 2),
@@ -144,18 +162,23 @@ Fates = st.sampled_from((*GOOD, *GOOD, FAILS, UNUSABLE, HANGS, Fate(minutes=90))
 
 
 def actions(circuits: int) -> st.SearchStrategy[Action]:
-    few = st.integers(1, 3)
-    register = st.builds(
+    circuit, few = st.integers(0, circuits - 1), st.integers(1, 3)
+    register: st.SearchStrategy[Action] = st.builds(
         Registered,
-        st.integers(0, circuits - 1),
-        st.integers(1, 4),
+        circuit,
+        st.sampled_from((1, 1, 1, 2, 0, -1)),
         st.sampled_from(("first", "first", "again")),
         few,
         st.sampled_from((0, 1, 90)),
     )
-    commit = st.builds(Committed, st.sampled_from((0, 0, 3, 12)), st.integers(0, 2), st.sampled_from((True, True, False)))
-    others = st.one_of(AnyAnswer, st.builds(DailyChecked, few), st.builds(EtlScheduled, few), st.just(MadeAnew()))
-    return st.sampled_from((register, commit, Yes, Yes, Yes, others)).flatmap(lambda chosen: chosen)
+    commit: st.SearchStrategy[Action] = st.builds(
+        Committed, st.sampled_from((0, 0, 3, 12)), st.integers(0, 2), st.sampled_from((True, True, False))
+    )
+    others: st.SearchStrategy[Action] = st.one_of(
+        AnyAnswer, st.builds(DailyChecked, few), st.builds(EtlScheduled, few), st.just(MadeAnew())
+    )
+    released: st.SearchStrategy[Action] = st.builds(Released, circuit)
+    return st.one_of(commit, register, Yes, Yes, released, others)
 
 
 @dataclass(frozen=True)
@@ -174,12 +197,13 @@ class Interruption:
     kill: bool
 
 
-Interruptions = st.lists(st.builds(Interruption, st.integers(0, 60), st.booleans()), max_size=30)
+Interruptions = st.lists(st.builds(Interruption, st.integers(0, 60), st.booleans()), min_size=4, max_size=30)
 
 
 @dataclass(frozen=True)
 class History:
     circuits: int
+    hour: int
     steps: list[Step]
     fates: list[Fate]
     order: list[int]
@@ -190,8 +214,9 @@ def histories(circuits: int, length: int) -> st.SearchStrategy[History]:
     return st.builds(
         History,
         st.just(circuits),
+        st.sampled_from((6, 0, 22)),
         st.lists(st.builds(Step, actions(circuits), PASSING), min_size=10, max_size=length),
-        st.lists(Fates, max_size=20),
+        st.lists(Fates, min_size=10, max_size=24),
         st.lists(st.integers(0, 7), max_size=6),
         Interruptions,
     )
@@ -199,10 +224,12 @@ def histories(circuits: int, length: int) -> st.SearchStrategy[History]:
 
 def live_through(history: History) -> World:
     """The world after the history, at rest."""
-    world = World(Fleet(builders.circuits(history.circuits), Rules(), max_invocations=2))
+    world = World(
+        Fleet(builders.circuits(history.circuits), Rules(), max_invocations=2), at=START.replace(hour=history.hour)
+    )
     order = itertools.cycle(history.order or [0])
     world.choose = lambda count: next(order) % count
-    fates = itertools.chain(history.fates, itertools.repeat(Fate()))
+    fates = itertools.cycle(history.fates)
     world.operations.fate_of = lambda purpose: next(fates)
     _interrupt(world, history.interruptions)
     for step in history.steps:
