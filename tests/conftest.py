@@ -11,6 +11,9 @@ import pytest
 
 from local import ports
 from local.azurite import Azurite
+from ml.threads import limit_threads
+
+limit_threads()  # before anything imports a numerical library: tests share few cores
 
 TESTS = Path(__file__).parent
 DEFAULT_EXPECTED_SKIPS = TESTS / "expected_skips.txt"

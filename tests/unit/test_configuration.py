@@ -171,7 +171,7 @@ def test_thresholds_and_gates_must_make_sense(folder: Path) -> None:
     assert "monitoring.mae: warn (0.5) must be below critical (0.1)" in problems(folder)[0]
     shutil.copy(CONFIG / "plants/P001/C001.yml", folder / "plants/P001/C001.yml")
     change(folder / "policy.yml", approval_groups={"production": [[]]})
-    assert "gate production must name at least one group" in problems(folder)[0]
+    assert "gate production must ask for at least one approval" in problems(folder)[0]
 
 
 def test_a_fleet_finds_circuits_by_key_and_by_sensor() -> None:

@@ -17,7 +17,7 @@ from etl.sources import SourceError
 from local.readings import write_readings
 from shared.configuration import load_fleet
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 FLEET = load_fleet(ROOT / "config")
 START = datetime(2025, 12, 1, tzinfo=UTC)
 

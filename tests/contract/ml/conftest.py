@@ -9,7 +9,7 @@ from etl.run import run_etl
 from local.configuration import copy_configuration
 from local.readings import write_readings
 from ml.threads import limit_threads
-from tests.unit.ml.lake import ORIGIN, Lake
+from tests.contract.ml.lake import ORIGIN, Lake
 
 limit_threads()
 

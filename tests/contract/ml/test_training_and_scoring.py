@@ -24,7 +24,7 @@ from ml.requests import ScoringRequest, TrainingRequest, TrainingResult
 from ml.score import score
 from ml.train import fit, train
 from shared.configuration import CircuitConfig
-from tests.unit.ml.lake import ORIGIN, Lake
+from tests.contract.ml.lake import ORIGIN, Lake
 
 ROOT = Path(__file__).parents[3]
 
