@@ -1,0 +1,330 @@
+"""The declared tables as full cross products: every phase with every event is decided or refused, and nothing leaks."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.domain import messages as m
+from shared.domain.circuit import KINDS as CIRCUIT_KINDS
+from shared.domain.circuit import Circuit, _CircuitDraft
+from shared.domain.lake import KINDS as LAKE_KINDS
+from shared.domain.lake import ROOT, Lake, _LakeDraft
+from shared.domain.machine import Draft, Impossible, Item, Kind, Line, transition
+from shared.domain.release import RELEASE, Phase
+from shared.domain.rules import Rules
+from shared.domain.scoring import SCORING, ScoringRun
+from shared.domain.scoring import Phase as ScoringPhase
+from shared.domain.values import Pair
+from shared.handlers import HANDLERS
+from tests.builders import CIRCUIT, ENGINEER, START, model_tags
+
+KINDS = (*CIRCUIT_KINDS.values(), *LAKE_KINDS.values())
+NOW = START + timedelta(minutes=1)
+LATER_ISSUES = {RELEASE.name: {Phase.CANCELLED, Phase.ROLLED_BACK}}
+"""Ends that only commands of a person lead to; those commands are not part of the table yet."""
+
+PAIR = Pair(model=1, environment="1.0.0")
+EXAMPLES: dict[str, Any] = {
+    "approval": f"{CIRCUIT}:1:registry:1",
+    "author": "tess@example.org",
+    "command_id": f"{CIRCUIT}:1.1.Example",
+    "commands": (),
+    "commit": "c0ffee01",
+    "counts": {"rows": 24.0},
+    "cursor": 0,
+    "decision": "approve",
+    "delta_version": 3,
+    "digest": "d1",
+    "ended_at": NOW,
+    "environment": "1.0.0",
+    "error": "it broke",
+    "evidence": {"release": f"{CIRCUIT}:1"},
+    "evidence_uri": "memory://evidence",
+    "expected": {"pair": PAIR.model_dump(), "horizon": 24},
+    "expires_at": NOW,
+    "first_asked": START,
+    "gate": "registry",
+    "item": f"{CIRCUIT}:1",
+    "job": "job-1",
+    "limits": {"forecast_horizon": "24"},
+    "looks": 0,
+    "missing": ("mae",),
+    "model_version": 1,
+    "newest": START,
+    "next_cursor": 50,
+    "origin": START.replace(hour=0),
+    "output_uri": "memory://attempt",
+    "pair": PAIR,
+    "person": ENGINEER,
+    "phase": "testing",
+    "previous": None,
+    "problems": ("too many nulls",),
+    "published_uri": "memory://published",
+    "pull_request": "101",
+    "purpose": "testing",
+    "reason": "because",
+    "reference": "operation-1",
+    "report": "runs/1.json",
+    "requirement": (("ML-Engineers",),),
+    "root": CIRCUIT,
+    "rows": 24,
+    "run_id": "etl-1",
+    "slot": START,
+    "source": "event",
+    "started_at": START,
+    "step": 1,
+    "successor": f"{CIRCUIT}:2",
+    "table": "table-1",
+    "tags": model_tags(),
+    "trainer": "tess@example.org",
+    "verdict": "passed",
+    "version": 1,
+    "withdrawn": f"{CIRCUIT}:1:registry:1",
+    "workspace": "dev",
+}
+
+
+def example(message: type[Any], **changed: Any) -> Any:
+    """A message with an honest value in every field it must have."""
+    fields = {name: EXAMPLES[name] for name, field in message.model_fields.items() if field.is_required()}
+    if message is m.ApprovalCounted:
+        fields["counts"] = True
+    if message is m.LastSliceRead:
+        fields["next_cursor"] = None
+    return message(**{**fields, **changed})
+
+
+def every(kind: type[Any]) -> Iterator[type[Any]]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from every(subclass)
+
+
+EVENTS = sorted(set(every(m.Event)) - {m.Outcome, m.Consequence}, key=lambda event: event.__name__)
+COMMANDS = sorted(every(m.Command), key=lambda command: command.__name__)
+
+DECIDED = {
+    "release": """
+        - | ModelRegistered, OlderModelRegistered
+        registered | CommandPoisoned, DeadlinePassed, ModelDescribed, SupersededByNewer, TagsMissing, TagsNeverCame
+        awaiting registry approval | ApprovalCounted, ApprovalRejected, ApprovalRequested, ChampionChanged,
+            CommandPoisoned, DeadlinePassed, EvidenceChanged, ModelRegisteredAgain, RegistryApproved, SupersededByNewer
+        promoting | CommandPoisoned, DeadlinePassed, ModelPromoted, OperationFailed, OperationStarted, StillRunning,
+            SupersededByNewer
+        deploying to test | CommandPoisoned, DeadlinePassed, DeployedToTest, OperationFailed, OperationStarted,
+            StillRunning, SupersededByNewer
+        testing | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning, SupersededByNewer,
+            TestInferenceRefused, TestInferenceValidated
+        awaiting production approval | ApprovalCounted, ApprovalRejected, ApprovalRequested, ChampionChanged,
+            CommandPoisoned, DeadlinePassed, ProductionApproved, ProductionApprovedWhileOwned, SupersededByNewer
+        ready | ChampionChanged, DeadlinePassed, ProductionFreed, SupersededByNewer
+        deploying to production | CommandPoisoned, DeadlinePassed, DeployedToProduction, OperationFailed,
+            OperationStarted, StillRunning
+        observing | DeadlinePassed, ObservationCounted, ObservationPassed
+    """,
+    "scoring run": """
+        - | ScoringDue, ScoringOverdue
+        waiting for readings | DeadlinePassed, ReadingsArrived
+        scoring | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, ScoringAttemptFailed,
+            ScoringRefused, ScoringVerified, StillRunning
+    """,
+    "quality check": "- | QualityFailed, QualityPassed, QualityUnknown",
+    "training run": """
+        - | TrainingRequested
+        requested | DeadlinePassed, TrainingFailed, TrainingStarted
+        training | DeadlinePassed, TrainingFailed, TrainingSucceeded
+    """,
+    "ETL run": """
+        - | EtlDue
+        running | CommandPoisoned, DeadlinePassed, EtlSucceeded, OperationFailed, OperationStarted, StillRunning
+        overdue | CommandPoisoned, DeadlinePassed, EtlSucceeded, OperationFailed, OperationStarted, StillRunning
+    """,
+    "fan-out": """
+        - | DailyScoringAsked, DeltaCommitted
+        fanning out | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
+        overdue | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
+    """,
+}
+"""What each phase hears (`-`: nothing is there yet). Everything else is refused."""
+
+
+def _parse(kind: Kind) -> dict[str | None, set[str]]:
+    """The readable list of one kind as phase → names of events."""
+    found: dict[str | None, set[str]] = {}
+    phase: str | None = None
+    for line in DECIDED[kind.name].splitlines():
+        if " | " in line:
+            name, _, line = line.partition(" | ")
+            phase = None if name.strip() == "-" else name.strip()
+        found.setdefault(phase, set()).update(event.strip() for event in line.split(",") if event.strip())
+    return {before: events for before, events in found.items() if events}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_phase_decides_exactly_what_is_listed_and_refuses_the_rest(kind: Kind) -> None:
+    listed = _parse(kind)
+    for before, event in itertools.product((None, *kind.phases(), *sorted(kind.ends)), EVENTS):
+        item = None if before is None else _some(kind, before)
+        created = _created(kind) if item is None else {}
+        if event.__name__ in listed.get(before, ()):
+            moved, then = transition(kind, item, example(event), NOW, **created)
+            assert moved.phase == then.phase
+        else:
+            with pytest.raises(Impossible, match=event.__name__):
+                transition(kind, item, example(event), NOW, **created)
+
+
+def _created(kind: Kind) -> dict[str, Any]:
+    """What an event that begins an item gives it."""
+    required = {name for name, field in kind.item.model_fields.items() if field.is_required()}
+    given = {"circuit": CIRCUIT, "id": f"{CIRCUIT}:1", "purpose": "coverage"}
+    return {name: given.get(name, EXAMPLES.get(name)) for name in required - {"phase", "created_at", "since"}}
+
+
+def _some(kind: Kind, phase: str) -> Item:
+    return kind.item.model_validate({**_created(kind), "phase": phase, "created_at": START, "since": START})
+
+
+def _draft(kind: Kind) -> Draft:
+    """A root under which the kind lives, with a pair that serves."""
+    if kind in LAKE_KINDS.values():
+        return _LakeDraft(Lake(id=ROOT), {}, Rules(), NOW)
+    serving = Pair(model=0, environment="1.0.0")
+    return _CircuitDraft(Circuit(id=CIRCUIT, serving=serving, desired=serving), {}, Rules(), NOW)
+
+
+def _walk(draft: Draft, kind: Kind, event: type[m.Event]) -> Item:
+    """Walk one line the way `decide` does; consequences for others have their own tests."""
+    draft.settle = lambda item, event: ()  # type: ignore[method-assign]
+    known = next(iter(draft.items.values()), None)
+    draft.walk(Line(kind, example(event), known.id if known else None, created={} if known else _created(kind)))
+    return next(iter(draft.items.values()))
+
+
+def _path(kind: Kind, phase: str | None) -> list[type[m.Event]] | None:
+    """The shortest way from nothing to a phase, as events; None when there is no way."""
+    ways: deque[tuple[str | None, list[type[m.Event]]]] = deque([(None, [])])
+    seen = {None}
+    while ways:
+        at, way = ways.popleft()
+        if at == phase:
+            return way
+        for (before, event), then in kind.table.items():
+            if before == at and then.phase not in seen:
+                seen.add(then.phase)
+                ways.append((then.phase, [*way, event]))
+    return None
+
+
+def _reach(kind: Kind, phase: str | None) -> Draft:
+    draft = _draft(kind)
+    way = _path(kind, phase)
+    assert way is not None
+    for event in way:
+        _walk(draft, kind, event)
+    return draft
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_phase_and_every_end_can_be_reached(kind: Kind) -> None:
+    unreached = {phase for phase in (*kind.phases(), *kind.ends) if _path(kind, phase) is None}
+    assert unreached == LATER_ISSUES.get(kind.name, set())
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_phase_that_is_not_an_end_has_a_deadline_and_says_what_follows(kind: Kind) -> None:
+    for phase in set(kind.phases()) - kind.ends:
+        assert kind.deadlines[phase] > timedelta(), phase
+        assert (phase, m.DeadlinePassed) in kind.table, phase
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_an_end_is_final(kind: Kind) -> None:
+    assert not [(before, event) for before, event in kind.table if before in kind.ends]
+    assert not kind.deadlines.keys() & kind.ends
+
+
+LINES = [
+    pytest.param(kind, before, event, id=f"{kind.name}: {before or '-'} {event.__name__}")
+    for kind in KINDS
+    for before, event in kind.table
+]
+
+
+@pytest.mark.parametrize(("kind", "before", "event"), LINES)
+def test_every_line_gives_its_commands_complete_and_each_has_a_handler(
+    kind: Kind, before: str | None, event: type[m.Event]
+) -> None:
+    draft = _reach(kind, before)
+    draft._decision.commands.clear()
+    draft._decision.due.clear()
+    then = kind.table[before, event]
+    item = _walk(draft, kind, event)
+    assert item.phase == then.phase
+    assert [type(command) for command in draft._decision.commands] == list(then.commands)
+    due = [type(due.command) for due in draft._decision.due]
+    assert due[: len(then.later)] == list(then.later)
+    assert due[len(then.later) :] in ([], [m.CheckDeadline])
+    for command in (*draft._decision.commands, *(due.command for due in draft._decision.due)):
+        assert type(command) in HANDLERS
+        assert m.decode(m.encode(command)) == command
+
+
+@pytest.mark.parametrize(("kind", "before", "event"), LINES)
+def test_every_new_step_has_its_deadline_in_a_due_row(kind: Kind, before: str | None, event: type[m.Event]) -> None:
+    draft = _reach(kind, before)
+    step = next((item.step for item in draft.items.values()), 0)
+    draft._decision.due.clear()
+    item = _walk(draft, kind, event)
+    calls = [due for due in draft._decision.due if isinstance(due.command, m.CheckDeadline)]
+    if item.step == step or item.phase in kind.ends:
+        assert not calls
+    else:
+        (call,) = calls
+        assert (call.at, call.command.step) == (item.deadline, item.step)
+        assert call.at > NOW
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
+def test_every_command_survives_the_queue(command: type[m.Command]) -> None:
+    meant = example(command)
+    assert m.decode(m.encode(meant)) == meant
+    assert command in HANDLERS
+
+
+def test_an_unknown_command_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="unknown command 'LaunchRocket'"):
+        m.decode({"command": "LaunchRocket"})
+    with pytest.raises(ValueError, match="extra"):
+        m.decode({**m.encode(example(m.PromoteModel)), "extra": 1})
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
+def test_every_fact_from_outside_has_a_business_identity(event: type[m.Event]) -> None:
+    """Only what follows from another fact needs none; base classes of verdicts are never told."""
+    fact = example(event)
+    assert bool(fact.identity) != issubclass(event, m.Consequence)
+    assert fact.identity == example(event).identity
+
+
+def test_a_new_attempt_is_a_new_step_with_new_commands() -> None:
+    draft = _reach(RELEASE, Phase.AWAITING_REGISTRY_APPROVAL)
+    before = next(iter(draft.items.values()))
+    after = _walk(draft, RELEASE, m.EvidenceChanged)
+    assert (after.phase, after.step) == (before.phase, before.step + 1)
+    asked = [command for command in draft._decision.commands if isinstance(command, m.RequestApproval)]
+    assert len({command.id for command in asked}) == 2
+
+
+def test_a_scoring_operation_does_not_survive_into_the_next_attempt() -> None:
+    draft = _reach(SCORING, ScoringPhase.SCORING)
+    started = _walk(draft, SCORING, m.OperationStarted)
+    assert isinstance(started, ScoringRun) and started.operation
+    again = _walk(draft, SCORING, m.ScoringAttemptFailed)
+    assert isinstance(again, ScoringRun) and (again.operation, again.attempt) == (None, 2)
