@@ -107,7 +107,9 @@ class Platform:
             "horizon": self.lake.fleet.circuit(circuit).training.forecast_horizon,
         }
         path = self.folder / f"request-{command}.json"
-        path.write_text(json.dumps(request))
+        scratch = path.with_suffix(f".{uuid.uuid4()}")  # callers that race write it again while a job reads it
+        scratch.write_text(json.dumps(request))
+        scratch.replace(path)
         return path, output
 
 
