@@ -210,7 +210,7 @@ def _walk(draft: Draft, kind: Kind, event: type[m.Event]) -> Item:
 def _path(kind: Kind, phase: str | None) -> list[type[m.Event]] | None:
     """The shortest way from nothing to a phase, as events; None when there is no way."""
     ways: deque[tuple[str | None, list[type[m.Event]]]] = deque([(None, [])])
-    seen = {None}
+    seen: set[str | None] = {None}
     while ways:
         at, way = ways.popleft()
         if at == phase:

@@ -1,0 +1,67 @@
+"""Small policies: quality of readings, the forecast origin, waits between looks, ids."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.domain.machine import backoff
+from shared.domain.rules import Rules
+from shared.domain.scoring import QualityFailed, QualityPassed, QualityUnknown, assess_quality, scoring_id
+from shared.domain.training import training_id
+from tests.builders import CIRCUIT, registered
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [
+        ({"rows": 100, "nulls.temperature": 5}, QualityPassed),
+        ({"rows": 100, "nulls.temperature": 6}, QualityFailed),
+        ({"rows": 100, "out_of_range.temperature": 5}, QualityPassed),
+        ({"rows": 100, "out_of_range.temperature": 6}, QualityFailed),
+        ({"rows": 100}, QualityPassed),
+        ({"rows": 0, "nulls.temperature": 0}, QualityUnknown),
+        ({}, QualityUnknown),
+    ],
+)
+def test_readings_are_held_against_the_limits_and_none_are_never_good(counts: dict[str, float], verdict: type) -> None:
+    assert assess_quality(counts, null_rate=0.05, out_of_range_rate=0.05)[0] is verdict
+
+
+def test_a_verdict_names_every_column_that_breaks_a_limit() -> None:
+    counts = {"rows": 100, "nulls.pressure": 50, "nulls.flow": 1, "out_of_range.temperature": 7, "stuck.flow": 90}
+    _, problems = assess_quality(counts, null_rate=0.05, out_of_range_rate=0.05)
+    assert problems == ("nulls 50.0% of pressure (limit 5.0%)", "out of range 7.0% of temperature (limit 5.0%)")
+
+
+@pytest.mark.parametrize(
+    ("hour", "now", "origin"),
+    [
+        (0, "2026-01-30T06:00", "2026-01-30T00:00"),
+        (0, "2026-01-30T00:00", "2026-01-30T00:00"),
+        (6, "2026-01-30T05:59:59", "2026-01-29T06:00"),
+        (6, "2026-01-30T06:00", "2026-01-30T06:00"),
+        (23, "2026-01-01T00:30", "2025-12-31T23:00"),
+    ],
+)
+def test_the_origin_is_the_newest_one_that_has_begun(hour: int, now: str, origin: str) -> None:
+    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    assert Rules(origin_hour=hour).origin(at) == datetime.fromisoformat(origin).replace(tzinfo=UTC)
+
+
+def test_waits_double_up_to_the_longest() -> None:
+    first, longest = timedelta(seconds=15), timedelta(minutes=5)
+    waits = [backoff(count, first, longest).total_seconds() for count in (0, 1, 2, 3, 4, 5, 500)]
+    assert waits == [15, 30, 60, 120, 240, 300, 300]
+
+
+def test_ids_say_whose_they_are() -> None:
+    assert scoring_id(CIRCUIT, datetime(2026, 1, 31, 6, tzinfo=UTC)) == "P001_C001@2026-01-31"
+    assert training_id(CIRCUIT, "c0ffee" * 5) == "P001_C001~c0ffeec0ffee"
+
+
+def test_a_registration_is_known_by_workspace_version_and_tags() -> None:
+    assert registered().identity == registered().identity
+    assert registered().identity != registered(tags_digest="other").identity
+    assert registered().identity != registered(version=2).identity
