@@ -7,13 +7,25 @@ from typing import Literal
 import azure.functions as func
 from pydantic import BaseModel, ConfigDict, Field
 
-from functions.http import STATUS_OF_REFUSAL, answer, answers_problems, body_of, caller, found, page_of, path, problem
+from functions.http import (
+    STATUS_OF_REFUSAL,
+    NotFound,
+    answer,
+    answers_problems,
+    body_of,
+    caller,
+    found,
+    page_of,
+    path,
+    problem,
+)
+from functions.releases import RELEASE
 from shared.domain.machine import Verdict
 from shared.domain.messages import ApprovalDecided
 from shared.wiring import wired
 
 bp = func.Blueprint()
-APPROVAL = r"[A-Za-z][A-Za-z0-9]*_[A-Za-z][A-Za-z0-9]*:[1-9][0-9]{0,8}:(registry|production):[1-9][0-9]{0,3}"
+APPROVAL = RELEASE + r":(registry|production):[1-9][0-9]{0,3}"
 EXAMPLE = "P001_C001:3:registry:1"
 
 
@@ -24,7 +36,7 @@ class DecisionBody(BaseModel):
 
     decision: Literal["approve", "reject"]
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-    comment: str = Field(default="", max_length=2000)
+    comment: str = Field(default="", max_length=1000)
 
 
 @bp.route("approvals", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -60,6 +72,8 @@ def decide_approval(req: func.HttpRequest) -> func.HttpResponse:
     )
     advanced = wired().application.advance(decided)
     if advanced.verdict is Verdict.REFUSED:
+        if not wired().queries.was_asked(identity):
+            raise NotFound(f"nobody was ever asked for approval {identity!r}")
         return problem(STATUS_OF_REFUSAL.get(advanced.code, 409), "Not decided", advanced.reason)
     recorded = [{"event": line.event, "phase": line.after} for line in advanced.history]
     return answer({"release": release, "recorded": recorded, "note": advanced.reason}, 200 if recorded else 208)

@@ -14,14 +14,19 @@ from shared.wiring import wired
 bp = func.Blueprint()
 
 
-def _document(event: func.EventGridEvent) -> dict[str, Any]:
+def _document(event: func.EventGridEvent | func.CloudEvent) -> dict[str, Any]:
+    """The event by the names of the Event Grid schema, whichever schema it came in."""
+    if isinstance(event, func.CloudEvent):
+        topic, kind, time, version = event.source, event.type, event.time, ""
+    else:
+        topic, kind, time, version = event.topic, event.event_type, event.event_time, event.data_version
     return {
         "id": event.id,
-        "topic": event.topic,
+        "topic": topic,
         "subject": event.subject,
-        "eventType": event.event_type,
-        "eventTime": event.event_time.isoformat() if event.event_time else None,
-        "dataVersion": event.data_version,
+        "eventType": kind,
+        "eventTime": time.isoformat() if time else None,
+        "dataVersion": version,
         "data": event.get_json(),
     }
 

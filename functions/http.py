@@ -5,22 +5,28 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
+from shared.configuration import ConfigurationError
 from shared.domain.messages import Person
-from shared.errors import Invalid, Transient
+from shared.errors import Invalid, Permanent, Transient
 from shared.identity import NotPermitted, NotSignedIn
+from shared.queries import PAGE_SIZES
+from shared.settings import SettingsError
 from shared.wiring import wired
 
 log = logging.getLogger("fleet.http")
 
 BODY_LIMIT = 64 * 1024
 DEFAULT_PAGE = 50
+RETRY_AFTER_SECONDS = 5.0
 STATUS_OF_REFUSAL = {"closed": 409, "changed": 409, "forbidden": 403}
 
 Trigger = Callable[[func.HttpRequest], func.HttpResponse]
@@ -31,42 +37,60 @@ class NotFound(Exception):
     """There is no such thing; the text names it."""
 
 
+class TooLarge(Exception):
+    """The body is larger than anything this takes; the text says how large it may be."""
+
+
 def answer(body: Any, status: int = 200) -> func.HttpResponse:
     """A JSON answer."""
     return func.HttpResponse(json.dumps(body, default=str), status_code=status, mimetype="application/json")
 
 
-def problem(status: int, title: str, detail: str, **further: Any) -> func.HttpResponse:
+def problem(
+    status: int, title: str, detail: str, headers: Mapping[str, str] | None = None, **further: Any
+) -> func.HttpResponse:
     """An error as problem+json; `detail` says what is wrong and what would be right."""
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **further}
-    response = func.HttpResponse(json.dumps(body), status_code=status, mimetype="application/problem+json")
-    if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+    return func.HttpResponse(json.dumps(body), status_code=status, headers=headers, mimetype="application/problem+json")
 
 
 def answers_problems(trigger: Trigger) -> Trigger:
-    """Turn the core's errors into answers; anything else is logged whole and shown as nothing but its time."""
+    """Turn the core's errors into answers; what is not meant for callers is logged whole and shown as nothing."""
 
     @functools.wraps(trigger)
     def answering(req: func.HttpRequest) -> func.HttpResponse:
         try:
             return trigger(req)
         except NotSignedIn as error:
-            return problem(401, "Not signed in", str(error))
+            return problem(401, "Not signed in", str(error), {"WWW-Authenticate": error.challenge})
         except NotPermitted as error:
             return problem(403, "Not permitted", str(error))
         except NotFound as error:
             return problem(404, "Not found", str(error))
+        except TooLarge as error:
+            return problem(413, "Too large", str(error))
         except Invalid as error:
             return problem(400, "Not acceptable as it is", str(error), field=error.field, allowed=error.allowed)
         except Transient as error:
-            return problem(503, "Try again", str(error))
+            log.warning("%s %s: %s", req.method, _without_query(req), error)
+            wait = str(math.ceil(error.retry_after or RETRY_AFTER_SECONDS))
+            return problem(503, "Try again", "Something this needs does not answer now.", {"Retry-After": wait})
+        except (SettingsError, ConfigurationError) as error:
+            log.error("%s %s: %s", req.method, _without_query(req), error)
+            return problem(503, "Not configured", "The application's settings are not complete: its log names them.")
+        except Permanent:
+            log.exception("%s %s failed", req.method, _without_query(req))
+            return problem(500, "Cannot be done", "Trying again does not help: the log says what must change first.")
         except Exception:
-            log.exception("%s %s failed", req.method, req.url)
+            log.exception("%s %s failed", req.method, _without_query(req))
             return problem(500, "Something broke", "The error is in the log. Nothing was half-written; try again.")
 
     return answering
+
+
+def _without_query(req: func.HttpRequest) -> str:
+    """The request's address for the log; a query may carry a key."""
+    return str(req.url).partition("?")[0]
 
 
 def caller(req: func.HttpRequest) -> Person:
@@ -84,23 +108,38 @@ def operator(req: func.HttpRequest) -> Person:
 
 
 def body_of(req: func.HttpRequest, kind: type[B]) -> B:
-    """The request's body as `kind`; raises Invalid naming the first wrong field and what is allowed."""
+    """The request's body as `kind`; raises TooLarge, and Invalid naming the first wrong field and what is allowed."""
     raw = req.get_body()
     if len(raw) > BODY_LIMIT:
-        raise Invalid("body", f"has {len(raw)} bytes", f"at most {BODY_LIMIT}")
+        raise TooLarge(f"the body has {len(raw)} bytes; at most {BODY_LIMIT} are taken")
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "body"
-        raise Invalid(place, first["msg"], ", ".join(kind.model_fields)) from error
+        raise Invalid(f"{place:.100}", f"{first['msg']:.300}", _allowed(first, kind)) from error
+
+
+def _allowed(error: ErrorDetails, kind: type[BaseModel]) -> str:
+    """What would be right where the error is: the field's own values, or the fields that there are."""
+    limits = error.get("ctx", {})
+    for name, text in (
+        ("expected", "{}"),
+        ("pattern", "a text like {}"),
+        ("max_length", "at most {} characters"),
+    ):
+        if name in limits:
+            return text.format(limits[name])
+    if error["type"] in ("missing", "extra_forbidden", "json_invalid", "model_type"):
+        return f"a JSON object with {', '.join(kind.model_fields)}"
+    return str(error["type"]).removesuffix("_type").replace("_", " ")
 
 
 def page_of(req: func.HttpRequest) -> tuple[int, str | None]:
     """`size` and `continuation` of a list."""
     text = req.params.get("size", str(DEFAULT_PAGE))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 200:
-        raise Invalid("size", f"is {text!r:.40}", "a whole number from 1 to 200")
+    if not re.fullmatch(r"[0-9]{1,3}", text) or int(text) not in PAGE_SIZES:
+        raise Invalid("size", f"is {text!r:.40}", f"a whole number from {PAGE_SIZES.start} to {PAGE_SIZES.stop - 1}")
     return int(text), req.params.get("continuation")
 
 

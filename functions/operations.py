@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from functions.http import answer, answers_problems, caller, operator, page_of, path
+from functions.http import answer, answers_problems, caller, found, operator, page_of, path, problem
+from shared.errors import Invalid, Permanent
 from shared.wiring import wired
 
 bp = func.Blueprint()
+LETTER = r"[0-9]{13}-[0-9a-f]{12}"
+EXAMPLE = "8204499910951-0f3a5c7e9b1d"
 
 
 @bp.route("dead-letters", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @answers_problems
 def list_dead_letters(req: func.HttpRequest) -> func.HttpResponse:
     caller(req)
-    page = wired().application.dead_letters.page(*page_of(req))
-    return answer(
-        {"dead_letters": [{"id": row.key, **row.body} for row in page.rows], "continuation": page.continuation}
-    )
+    listing = wired().queries.dead_letters(*page_of(req))
+    return answer({"dead_letters": listing.entries, "continuation": listing.continuation})
+
+
+@bp.route("dead-letters/{letter}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def show_dead_letter(req: func.HttpRequest) -> func.HttpResponse:
+    caller(req)
+    letter = path(req, "letter", LETTER, EXAMPLE)
+    return answer(found(wired().application.dead_letters.find(letter), "dead letter", letter))
 
 
 @bp.route("dead-letters/{letter}/replay", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @answers_problems
 def replay_dead_letter(req: func.HttpRequest) -> func.HttpResponse:
-    operator(req)
-    letter = path(req, "letter", r"[0-9]{13}-[0-9a-f]{12}", "8204499910951-0f3a5c7e9b1d")
-    return answer({"id": letter, "result": wired().application.replay(letter, wired().signals.replayers())})
+    person = operator(req)
+    letter = path(req, "letter", LETTER, EXAMPLE)
+    found(wired().application.dead_letters.find(letter), "dead letter", letter)
+    try:
+        replay = wired().application.replay(letter, wired().signals.replayers(), person.username)
+    except Invalid as still:
+        return problem(409, "Still not acceptable", str(still), field=still.field, allowed=still.allowed)
+    except Permanent as still:
+        return problem(409, "Still not possible", str(still))
+    return answer({"id": letter, "result": replay.result}, 208 if replay.repeated else 200)
 
 
 @bp.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from functions.http import answer, answers_problems, caller, found, page_of, path
+from functions.http import NotFound, answer, answers_problems, caller, found, page_of, path
 from shared.wiring import wired
 
 bp = func.Blueprint()
-CIRCUIT = r"[A-Za-z][A-Za-z0-9]*_[A-Za-z][A-Za-z0-9]*"
+CIRCUIT = r"[A-Za-z][A-Za-z0-9]{0,6}_[A-Za-z][A-Za-z0-9]{0,12}"
 RELEASE = CIRCUIT + r":[1-9][0-9]{0,8}"
 
 
@@ -25,7 +25,7 @@ def list_circuits(req: func.HttpRequest) -> func.HttpResponse:
 def show_circuit(req: func.HttpRequest) -> func.HttpResponse:
     caller(req)
     circuit = path(req, "circuit", CIRCUIT, "P001_C001")
-    return answer(found(wired().queries.circuit(circuit), "circuit with any release or reading", circuit))
+    return answer(found(wired().queries.circuit(circuit), "release or reading of circuit", circuit))
 
 
 @bp.route("circuits/{circuit}/releases", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -33,7 +33,10 @@ def show_circuit(req: func.HttpRequest) -> func.HttpResponse:
 def list_releases_of_circuit(req: func.HttpRequest) -> func.HttpResponse:
     caller(req)
     circuit = path(req, "circuit", CIRCUIT, "P001_C001")
-    return answer({"releases": wired().queries.releases_of(circuit)})
+    releases = wired().queries.releases_of(circuit)
+    if not releases and circuit not in wired().application.directory.circuits():
+        raise NotFound(f"there is no circuit {circuit!r}")
+    return answer({"releases": releases})
 
 
 @bp.route("releases", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

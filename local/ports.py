@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 
 import psutil
 
 LOOPBACK = "127.0.0.1"
+# Below what operating systems give to outgoing connections (Linux from 32768, others from 49152): a port that is free
+# here is not taken by some connection before its server listens on it.
+_QUIET = range(20_000, 32_000)
 
 
 class PortTaken(RuntimeError):
@@ -17,11 +21,14 @@ class PortTaken(RuntimeError):
 
 def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
     """`count` different ports that nothing listens on at the moment of the call."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
+    free: list[int] = []
+    for port in random.SystemRandom().sample(_QUIET, len(_QUIET)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            free.append(port)
+        if len(free) == count:
+            return free
+    raise PortTaken(f"Of the ports {_QUIET.start} to {_QUIET.stop - 1} none is free: see what listens on them.")
 
 
 def free_port(host: str = LOOPBACK) -> int:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from shared import records
 from shared.advance import Advance, Advanced
-from shared.dead_letters import DeadLetters
+from shared.dead_letters import DeadLetters, Replay, Replayer
 from shared.domain import messages as m
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.rules import Rules
-from shared.errors import Permanent, Transient
+from shared.errors import Invalid, Permanent, Transient
 from shared.handlers import Directory, Handling, NoSlot, NotWanted, Ports, handle
 from shared.relay import Relay, Work
 from shared.slots import Slots
@@ -111,9 +111,9 @@ class Application:
         """Send what waits in the outbox and what has fallen due."""
         return self.relay.sweep()
 
-    def replay(self, identity: str, signals: Mapping[str, Callable[[Any], str]]) -> str:
-        """Try a dead letter again."""
-        return self.dead_letters.replay(identity, {**signals, "work": self._replay_work})
+    def replay(self, identity: str, signals: Mapping[str, Replayer], by: str) -> Replay:
+        """Try a dead letter again; raises Invalid while it is still not acceptable."""
+        return self.dead_letters.replay(identity, {**signals, "work": self._replay_work}, by)
 
     def start_etl(self, slot: datetime) -> Advanced:
         """The schedule's ETL run; one a slot, however often it is asked for."""
@@ -129,7 +129,10 @@ class Application:
         self.look(m.ReadDeltaCommit(root=LAKE, item=LAKE, step=0, version=version, source=source))
 
     def _replay_work(self, body: Mapping[str, Any]) -> str:
-        work = Work.from_json(body["work"])
+        try:
+            work = Work.from_json(body["work"])
+        except ValueError as error:
+            raise Invalid("work", str(error), "a command of this version") from error
         self.ports.queue.send(Work(work.command, noticed_by="replay").to_json())
         return f"{work.command.id} is on the queue again"
 

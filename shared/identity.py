@@ -7,13 +7,22 @@ from typing import Any
 import jwt
 
 from shared.domain.messages import Person
+from shared.errors import Transient
 
 ALGORITHMS = ["RS256"]
 LEEWAY_SECONDS = 60
+KEYS_LIFESPAN_SECONDS = 3600.0
+KEYS_COOLDOWN_SECONDS = 30.0
+"""A token with an unknown key makes us read the issuer's keys again, but not more often than this: it costs nothing to
+make up keys."""
 
 
 class NotSignedIn(Exception):
-    """There is no token, or it cannot be believed; the text says why."""
+    """There is no token, or it cannot be believed; the text says why, `challenge` is for `WWW-Authenticate`."""
+
+    def __init__(self, message: str, challenge: str = 'Bearer error="invalid_token"') -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class NotPermitted(Exception):
@@ -21,44 +30,76 @@ class NotPermitted(Exception):
 
 
 class Tokens:
-    """Verifies people's tokens: signature, issuer, audience, expiry. Signing keys are cached by the key client."""
+    """Verifies people's tokens: signature, issuer, audience, times, and that a person is named."""
 
-    def __init__(self, issuer: str, audience: str, keys_uri: str) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        keys_uri: str,
+        keys_lifespan_seconds: float = KEYS_LIFESPAN_SECONDS,
+        keys_cooldown_seconds: float = KEYS_COOLDOWN_SECONDS,
+    ) -> None:
         self._issuer = issuer
         self._audience = audience
-        self._keys = jwt.PyJWKClient(keys_uri, cache_keys=True, lifespan=3600, timeout=5)
+        # The whole set is kept and read anew after its time; single keys are not, a withdrawn one would live for ever.
+        self._keys = jwt.PyJWKClient(
+            keys_uri,
+            cache_keys=False,
+            lifespan=keys_lifespan_seconds,
+            cooldown_duration=keys_cooldown_seconds,
+            timeout=5,
+        )
 
     def person(self, authorization: str | None) -> Person:
-        """The person behind an `Authorization: Bearer …` header; raises NotSignedIn."""
+        """The person behind an `Authorization: Bearer …` header.
+
+        Raises NotSignedIn, and Transient while the issuer's keys cannot be read: that says nothing about the caller.
+        """
         scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise NotSignedIn("sign in first: the header 'Authorization: Bearer <token>' is missing")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise NotSignedIn("sign in first: the header 'Authorization: Bearer <token>' is missing", "Bearer")
         try:
-            key = self._keys.get_signing_key_from_jwt(token.strip())
             claims = jwt.decode(
-                token.strip(),
-                key.key,
+                token,
+                self._signing_key(token),
                 algorithms=ALGORITHMS,
                 audience=self._audience,
                 issuer=self._issuer,
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "iss", "aud", "oid"]},
             )
-        except jwt.PyJWTError as error:
-            raise NotSignedIn(f"the token cannot be believed: {error}") from error
+        except (jwt.PyJWTError, RecursionError) as error:
+            raise NotSignedIn(f"the token cannot be believed: {error!s:.200}") from error
         return _person(claims)
+
+    def _signing_key(self, token: str) -> jwt.PyJWK:
+        try:
+            return self._keys.get_signing_key_from_jwt(token)
+        except (jwt.PyJWKClientConnectionError, ValueError) as error:
+            raise Transient("the token issuer's signing keys cannot be read now; try again", 10) from error
 
 
 def _person(claims: dict[str, Any]) -> Person:
-    """Groups are the token's group claims and app roles: a tenant with many groups sends roles instead."""
-    groups = [*_texts(claims.get("groups")), *_texts(claims.get("roles"))]
-    username = str(claims.get("preferred_username") or claims.get("upn") or claims["oid"])
+    """Groups are the token's group claims and app roles: a tenant with many groups sends roles instead.
+
+    An application's own token names nobody: it must not count as a person who approves.
+    """
+    oid, username = _text(claims, "oid"), _text(claims, "preferred_username", "upn", "unique_name")
+    if not oid or not username or claims.get("idtyp") == "app":
+        raise NotSignedIn("the token names no person (oid, preferred_username); programs call with a function key")
     return Person(
-        oid=str(claims["oid"]),
-        name=str(claims.get("name") or username),
+        oid=oid,
+        name=_text(claims, "name") or username,
         username=username,
-        groups=tuple(dict.fromkeys(groups)),
+        groups=tuple(dict.fromkeys([*_texts(claims.get("groups")), *_texts(claims.get("roles"))])),
     )
+
+
+def _text(claims: dict[str, Any], *names: str) -> str:
+    """The first of the claims that is a text and not empty."""
+    return next((found.strip() for name in names if isinstance(found := claims.get(name), str) and found.strip()), "")
 
 
 def _texts(claim: Any) -> list[str]:

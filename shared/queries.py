@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
@@ -19,6 +17,7 @@ from shared.errors import Invalid
 from shared.ports import Row, StateStore
 
 PAGE_SIZES = range(1, 201)
+LONGEST_KEY = 512
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,18 @@ class Queries:
         release = identity.rsplit(":", 2)[0]
         entry = self._approval(release.partition(":")[0], release)
         return entry if entry and entry["id"] == identity else None
+
+    def was_asked(self, identity: str) -> bool:
+        """Whether there ever was an approval with this id, open or closed."""
+        release, _, number = identity.rsplit(":", 2)
+        found = self.release(release)
+        return found is not None and int(number) <= int(found["asked"])
+
+    def dead_letters(self, size: int, continuation: str | None = None) -> Listing:
+        """What could not be taken or done, newest first; bodies that are long lie in a document beside."""
+        first = _opened(continuation, _DEAD) if continuation else "0"
+        rows = self._store.read_range(records.DEAD, first, "~", _checked(size) + 1)
+        return _page([{"id": row.key, **row.body} for row in rows], [_DEAD + row.key for row in rows], size)
 
     def root(self, root: str) -> Mapping[str, Any] | None:
         """A root itself, or None while nothing was heard of it."""
@@ -120,23 +131,35 @@ class Queries:
 
     def _listed(self, prefix: str, size: int, continuation: str | None) -> Listing:
         """The keys after the index's prefix sort alike in every shard: one range read a shard, merged."""
-        if size not in PAGE_SIZES:
-            raise Invalid("size", f"is {size}", f"{PAGE_SIZES.start} to {PAGE_SIZES.stop - 1}")
-        first = prefix if continuation is None else _opened(continuation, prefix)
-        shards = [self._store.read_range(shard, first, f"{prefix}~", size + 1) for shard in self._store.shards]
-        rows: list[Row] = list(islice(merge(*shards, key=lambda row: row.key), size + 1))
-        return Listing([row.body for row in rows[:size]], _sealed(rows[size].key) if len(rows) > size else None)
+        first = prefix + (_opened(continuation, prefix) if continuation else "")
+        wanted = _checked(size) + 1
+        shards = [self._store.read_range(shard, first, f"{prefix}~", wanted) for shard in self._store.shards]
+        rows: list[Row] = list(islice(merge(*shards, key=lambda row: row.key), wanted))
+        return _page([row.body for row in rows], [row.key for row in rows], size)
 
 
-def _sealed(key: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+_DEAD = "dead|"
+
+
+def _checked(size: int) -> int:
+    if size not in PAGE_SIZES:
+        raise Invalid("size", f"is {size}", f"{PAGE_SIZES.start} to {PAGE_SIZES.stop - 1}")
+    return size
+
+
+def _page(entries: Sequence[Mapping[str, Any]], keys: Sequence[str], size: int) -> Listing:
+    """The first `size` entries, and a token of the key after them, which begins with the name of its list."""
+    more = keys[size:]
+    token = base64.urlsafe_b64encode(more[0].encode()).decode().rstrip("=") if more else None
+    return Listing(entries[:size], token)
 
 
 def _opened(token: str, prefix: str) -> str:
+    """What comes after the prefix in a token's key. Raises `Invalid` for what is no token of this list."""
     try:
-        key = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (ValueError, binascii.Error):
-        key = None
-    if not isinstance(key, str) or not key.startswith(prefix):
+        key = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:
+        key = ""
+    if not key.startswith(prefix) or not key.isprintable() or len(key) > LONGEST_KEY:
         raise Invalid("continuation", "is not a token of this list", "the value that the page before gave")
-    return key
+    return key.removeprefix(prefix)

@@ -8,27 +8,31 @@ from typing import Any
 
 LOCAL = "local"
 AZURE = "azure"
-ENTRA_ISSUERS = ("https://login.microsoftonline.com/", "https://sts.windows.net/")
+ENTRA = ("https://login.microsoftonline.com/", "https://sts.windows.net/")
+"""Where tokens on Azure come from, and their signing keys."""
 
 
 class SettingsError(Exception):
     """Settings are missing or wrong; the text lists all of them, what each is for and what is allowed."""
 
 
-def _setting(name: str, purpose: str, default: Any = MISSING, read: Callable[[str], Any] = str) -> Any:
-    described = {"name": name, "purpose": purpose, "read": read}
-    return field(metadata=described) if default is MISSING else field(default=default, metadata=described)
+def _setting(
+    name: str, purpose: str, default: Any = MISSING, read: Callable[[str], Any] = str, secret: bool = False
+) -> Any:
+    return field(default=default, metadata={"name": name, "purpose": purpose, "read": read}, repr=not secret)
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise ValueError("must name at least one, with commas between them")
+    return names
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError("must be at least 1")
-    return number
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0):
+        raise ValueError("must be a whole number from 1 to 999999999")
+    return int(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class Settings:
 
     mode: str = _setting("FLEET_MODE", "where the platform's parts are: azure or local")
     storage: str = _setting(
-        "FLEET_STORAGE", "connection string of the storage account (embedded mode; on Azure: identity)", ""
+        "FLEET_STORAGE", "connection string of the storage account (embedded mode; on Azure: identity)", "", secret=True
     )
     table_uri: str = _setting(
         "FLEET_STORAGE__tableServiceUri", "the storage account's table endpoint, used with the managed identity", ""
@@ -57,7 +61,7 @@ class Settings:
     config: str = _setting("CONFIG_FOLDER", "the folder of the fleet's configuration", "config")
     lake: str = _setting("LAKE_URI", "where processed/sensor_data and predictions lie")
     topic_endpoint: str = _setting("TOPIC_ENDPOINT", "the application's own Event Grid topic")
-    topic_key: str = _setting("TOPIC_KEY", "the topic's key (embedded mode; on Azure: identity)", "")
+    topic_key: str = _setting("TOPIC_KEY", "the topic's key (embedded mode; on Azure: identity)", "", secret=True)
     trusted_topics: tuple[str, ...] = _setting(
         "TRUSTED_TOPICS", "resource ids of the topics whose events are believed, with commas", read=_names
     )
@@ -68,7 +72,7 @@ class Settings:
         "OPERATOR_GROUPS", "groups that may replay dead letters, with commas", ("ML-Engineers",), _names
     )
     platform_endpoint: str = _setting("PLATFORM_ENDPOINT", "the embedded model platform (embedded mode)", "")
-    platform_key: str = _setting("PLATFORM_KEY", "the embedded model platform's key (embedded mode)", "")
+    platform_key: str = _setting("PLATFORM_KEY", "the embedded model platform's key (embedded mode)", "", secret=True)
     first_look_seconds: int = _setting(
         "FIRST_LOOK_SECONDS", "the first look at work that sends no event", 15, _positive
     )
@@ -121,9 +125,11 @@ def _wrong_for_mode(values: Mapping[str, Any]) -> list[str]:
         for field in forbidden
         if values.get(field)
     ]
-    if mode == AZURE and values.get("issuer") and not values["issuer"].startswith(ENTRA_ISSUERS):
-        problems.append(
-            f"TOKEN_ISSUER={values['issuer']!r} is not Entra ID: people's tokens on Azure come from "
-            + " or ".join(ENTRA_ISSUERS)
-        )
+    if mode == AZURE:
+        # Whoever answers at the keys' address decides whose signature is believed.
+        problems += [
+            f"{named[field]['name']}={values[field]!r} is not Entra ID: on Azure it begins with {' or '.join(ENTRA)}"
+            for field in ("issuer", "keys_uri")
+            if values.get(field) and not values[field].startswith(ENTRA)
+        ]
     return problems

@@ -1,7 +1,9 @@
 """Signals: what comes in from outside as an Event Grid event, checked and turned into what the core understands.
 
-A signal is believed only from a topic of ours. What cannot be taken is kept as a dead letter, never half-applied.
-Published samples of AzureML's events and their schema differ in spelling and types: keys are read case-insensitively.
+A signal is believed only from a topic of ours, and only of the kind that such a topic tells of: a custom topic carries
+whatever its key's holder writes, so it cannot say that a model was registered. What cannot be taken is kept as a dead
+letter, never half-applied. Published samples of AzureML's events and their schema differ in spelling and types: keys
+are read case-insensitively.
 """
 
 from __future__ import annotations
@@ -11,16 +13,24 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from shared.application import Application
+from shared.dead_letters import Replayer
+from shared.domain.machine import Verdict
 from shared.domain.messages import ModelRegistered
-from shared.errors import Invalid
+from shared.errors import Invalid, Permanent
 
 log = logging.getLogger("fleet.signals")
 
-MODEL_NAME = re.compile(r"sensor_model_([A-Za-z][A-Za-z0-9]*_[A-Za-z][A-Za-z0-9]*)")
-DELTA_LOG = re.compile(r"/processed/sensor_data/_delta_log/(\d{20})\.json$")
+SOURCE = "event grid"
+"""What dead letters of signals are filed under."""
+
+MODEL_NAME = re.compile(r"sensor_model_([A-Za-z][A-Za-z0-9]{0,6}_[A-Za-z][A-Za-z0-9]{0,12})")
+JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+DELTA_LOG = re.compile(r"/processed/sensor_data/_delta_log/([0-9]{20})\.json$")
+OWN_VERSIONS = ("", "1", "1.0")
 
 MODEL_REGISTERED = "Microsoft.MachineLearningServices.ModelRegistered"
 RUN_COMPLETED = "Microsoft.MachineLearningServices.RunCompleted"
@@ -29,65 +39,87 @@ BLOB_CREATED = "Microsoft.Storage.BlobCreated"
 BLOB_RENAMED = "Microsoft.Storage.BlobRenamed"
 ETL_COMPLETED = "SensorForecast.EtlCompleted"
 
+WORKSPACE = "/providers/Microsoft.MachineLearningServices/workspaces/"
+STORAGE = "/providers/Microsoft.Storage/storageAccounts/"
+OWN_TOPIC = "/providers/Microsoft.EventGrid/topics/"
+
 Document = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Heard:
+    """One kind of event: the part of the resource id that its topic must have, and what is done with it."""
+
+    source: str
+    take: Callable[[Document], str]
+
+
 class Signals:
-    """Hears Event Grid events; `hear` never raises for bad input, only when nothing could be kept."""
+    """Hears Event Grid events; `hear` never raises for bad input, only when it should be told again."""
 
     def __init__(self, application: Application, trusted_topics: Sequence[str]) -> None:
         self._application = application
         self._trusted = {topic.casefold() for topic in trusted_topics}
-        self._heard: Mapping[str, Callable[[Document], str]] = {
-            MODEL_REGISTERED: self._model_registered,
-            RUN_COMPLETED: self._run_changed,
-            RUN_STATUS_CHANGED: self._run_changed,
-            BLOB_CREATED: self._blob_written,
-            BLOB_RENAMED: self._blob_written,
-            ETL_COMPLETED: self._etl_completed,
+        self._heard: Mapping[str, Heard] = {
+            MODEL_REGISTERED: Heard(WORKSPACE, self._model_registered),
+            RUN_COMPLETED: Heard(WORKSPACE, self._run_changed),
+            RUN_STATUS_CHANGED: Heard(WORKSPACE, self._run_changed),
+            BLOB_CREATED: Heard(STORAGE, self._blob_written),
+            BLOB_RENAMED: Heard(STORAGE, self._blob_written),
+            ETL_COMPLETED: Heard(OWN_TOPIC, self._etl_completed),
         }
 
     def hear(self, document: Document) -> str:
-        """Take one event; what is not acceptable becomes a dead letter with the reason. Returns what came of it."""
+        """Take one event; what is not acceptable becomes a dead letter with the reason. Returns what came of it.
+
+        Raises Transient: the sender, who gets no answer then, sends it again.
+        """
         try:
             return self._take(document)
-        except Invalid as refused:
-            identity = self._application.dead_letters.record("event grid", str(refused), dict(document))
+        except (Invalid, Permanent) as refused:
+            identity = self._application.dead_letters.record(SOURCE, str(refused), dict(document))
             log.warning("event refused and kept as dead letter %s: %s", identity, refused)
             return f"refused: {refused}"
 
-    def replayers(self) -> Mapping[str, Callable[[Any], str]]:
+    def replayers(self) -> Mapping[str, Replayer]:
         """How dead letters of signals are tried again: as if they came now."""
-        return {"event grid": self._take}
+        return {SOURCE: self._take}
 
     def _take(self, document: Document) -> str:
-        topic = str(document.get("topic") or "")
+        topic, kind = str(document.get("topic") or ""), str(document.get("eventType") or "")
         if topic.casefold() not in self._trusted:
-            raise Invalid("topic", f"{topic!r} is not a topic of ours", "the topics in TRUSTED_TOPICS")
-        kind = str(document.get("eventType") or "")
-        if kind not in self._heard:
-            raise Invalid("eventType", f"{kind!r} is not heard here", ", ".join(sorted(self._heard)))
-        return self._heard[kind](document)
+            raise Invalid("topic", f"{topic!r:.200} is not a topic of ours", "the topics in TRUSTED_TOPICS")
+        heard = self._heard.get(kind)
+        if heard is None:
+            raise Invalid("eventType", f"{kind!r:.100} is not heard here", ", ".join(sorted(self._heard)))
+        if heard.source.casefold() not in topic.casefold():
+            raise Invalid("topic", f"{topic!r:.200} does not tell of {kind}", f"a resource id with {heard.source}")
+        return heard.take(document)
 
     def _model_registered(self, document: Document) -> str:
         fields = _fields(document)
         name = _text(fields, "modelName")
         match = MODEL_NAME.fullmatch(name)
         if match is None:
-            raise Invalid("data.modelName", f"{name!r} is not a circuit's model", "sensor_model_{plant}_{circuit}")
+            raise Invalid("data.modelName", f"{name!r:.100} is no circuit's model", "sensor_model_{plant}_{circuit}")
         circuit = match.group(1)
         if circuit not in self._application.directory.circuits():
             raise Invalid("data.modelName", f"there is no circuit {circuit}", "the circuits of plants_circuits.yml")
         tags = fields.get("modeltags") or {}
         digest = hashlib.sha256(json.dumps(tags, sort_keys=True, default=str).encode()).hexdigest()[:12] if tags else ""
-        workspace = str(document["topic"]).rpartition("/")[2]
+        workspace = str(document["topic"]).casefold().rpartition("/")[2]
         event = ModelRegistered(
             root=circuit, version=_version(fields, "modelVersion"), workspace=workspace, tags_digest=digest
         )
-        return self._application.advance(event).verdict
+        advanced = self._application.advance(event)
+        if advanced.verdict is Verdict.REFUSED:  # nobody tells it again: a person must see that it was not taken
+            raise Invalid("event", f"{circuit} could not take it: {advanced.reason}", "what its release can hear now")
+        return advanced.verdict
 
     def _run_changed(self, document: Document) -> str:
         job = _text(_fields(document), "runId")
+        if not JOB_NAME.fullmatch(job):
+            raise Invalid("data.runId", f"{job!r:.100} is no job's name", "letters, digits, '.', '_' and '-'")
         return "looking" if self._application.look_at_job(job) else "no job of ours"
 
     def _blob_written(self, document: Document) -> str:
@@ -103,6 +135,8 @@ class Signals:
 
     def _etl_completed(self, document: Document) -> str:
         fields = _fields(document)
+        if str(document.get("dataVersion") or "") not in OWN_VERSIONS:
+            raise Invalid("dataVersion", f"is {document['dataVersion']!r:.40}", ", ".join(filter(None, OWN_VERSIONS)))
         _text(fields, "runId")
         version = None if fields.get("version") is None else _version(fields, "version", least=0)
         self._application.read_delta_log(version, "etl")
@@ -119,8 +153,8 @@ def _fields(document: Document) -> Mapping[str, Any]:
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name.lower())
-    if not isinstance(value, str) or not value or len(value) > 1000:
-        raise Invalid(f"data.{name}", f"is {value!r:.80}", "a text of 1 to 1000 characters")
+    if not isinstance(value, str) or not value or len(value) > 2000:
+        raise Invalid(f"data.{name}", f"is {value!r:.80}", "a text of 1 to 2000 characters")
     return value
 
 

@@ -6,6 +6,8 @@ after an interruption it goes on with the trainings it finds, and trains nothing
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +18,10 @@ from shared.application import Application
 from shared.domain import messages as m
 from shared.domain.training import TRAINING, Phase, TrainingRun, training_id
 from shared.domain.values import OperationState
-from shared.errors import Invalid, Transient
+from shared.errors import Invalid, Permanent, Transient
 from shared.slots import TRAINING as TRAINING_SLOTS
+
+log = logging.getLogger("fleet.training")
 
 SLOT_LEASE = timedelta(minutes=30)
 """Renewed with every look; a build that died frees its slots after it."""
@@ -25,11 +29,21 @@ SLOT_LEASE = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Change:
-    """What is trained and for whom: the commit that changed the configuration, its author and pull request."""
+    """What is trained and for whom: the commit that changed the configuration, its author and pull request.
+
+    Raises `Invalid` for a commit that is none and for an author who is not named: nobody could tell then who may not
+    be the only one to approve.
+    """
 
     commit: str
     author: str
     pull_request: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{7,40}", self.commit):
+            raise Invalid("commit", f"is {self.commit!r:.60}", "7 to 40 hexadecimal digits")
+        if not self.author.strip():
+            raise Invalid("author", "is empty", "the user name of who changed the configuration")
 
 
 class TrainingBuild:
@@ -59,38 +73,50 @@ class TrainingBuild:
                 root=circuit, commit=change.commit, author=change.author, pull_request=change.pull_request
             )
             self._application.advance(asked)
-        left, ended = list(dict.fromkeys(circuits)), {}
-        while left:
-            for circuit in list(left):
-                before = self._find(circuit, change)
-                run = self._step(before)
-                if run.phase != before.phase:
+        known: dict[str, str] = dict.fromkeys(circuits, Phase.REQUESTED)
+        ended: dict[str, TrainingRun] = {}
+        while True:
+            for circuit in [circuit for circuit in known if circuit not in ended]:
+                run = self._step(circuit, change)
+                if run is None:
+                    continue
+                if run.phase != known[circuit]:
+                    known[circuit] = run.phase
                     told(run)
                 if run.phase in TRAINING.ends:
-                    left.remove(circuit)
                     ended[circuit] = run
-            if left:
-                self._sleep(self._poll_seconds)
-        return ended
+            if len(ended) == len(known):
+                return ended
+            self._sleep(self._poll_seconds)
 
-    def _step(self, run: TrainingRun) -> TrainingRun:
-        """Start a training that has a slot, or look at one that runs."""
+    def _step(self, circuit: str, change: Change) -> TrainingRun | None:
+        """Start a training that has a slot, or look at one that runs; None: something did not answer, look again."""
         try:
+            run = self._find(circuit, change)
             if run.phase == Phase.REQUESTED and self._slot(run):
                 self._start(run)
             elif run.phase == Phase.TRAINING and self._slot(run):
                 self._look(run)
-        except Transient:
-            return run  # looked at again with the next round
-        return self._find(run.circuit, Change(run.commit, run.author, run.pull_request))
+            run = self._find(circuit, change)
+            if run.phase in TRAINING.ends:  # also one that its deadline ended, or that an earlier build left
+                self._application.slots.release(TRAINING_SLOTS, run.id)
+        except Transient as error:
+            log.warning("the training of %s is looked at again: %s", circuit, error)
+            return None
+        return run
 
     def _slot(self, run: TrainingRun) -> bool:
         return self._application.slots.acquire(TRAINING_SLOTS, run.id, self._limit, SLOT_LEASE)
 
     def _start(self, run: TrainingRun) -> None:
         runner = self._application.ports.training
-        reference = runner.start(f"{run.id}.train", run.circuit, run.commit, run.author, run.pull_request)
-        self._application.advance(m.TrainingStarted(**_outcome(run), reference=reference))
+        outcome: m.Outcome
+        try:
+            reference = runner.start(f"{run.id}.train", run.circuit, run.commit, run.author, run.pull_request)
+            outcome = m.TrainingStarted(**_outcome(run), reference=reference)
+        except Permanent as error:
+            outcome = m.TrainingFailed(**_outcome(run), error=str(error))
+        self._application.advance(outcome)
 
     def _look(self, run: TrainingRun) -> None:
         status = self._application.ports.training.look(run.reference)
@@ -106,7 +132,6 @@ class TrainingBuild:
             error = status.error or f"{run.reference} is {status.state} and names no model version"
             outcome = m.TrainingFailed(**_outcome(run), error=error)
         self._application.advance(outcome)
-        self._application.slots.release(TRAINING_SLOTS, run.id)
 
     def _find(self, circuit: str, change: Change) -> TrainingRun:
         store, identity = self._application.ports.store, training_id(circuit, change.commit)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from shared.application import Application
@@ -31,9 +32,17 @@ class Wired:
     tokens: Tokens
 
 
-@cache
 def wired() -> Wired:
-    """The application as this machine's environment describes it; built once, on first use."""
+    """The application as this machine's environment describes it; built once, on first use, by one thread."""
+    with _building:
+        return _from_environment()
+
+
+_building = Lock()
+
+
+@cache
+def _from_environment() -> Wired:
     return wire(os.environ)
 
 
