@@ -71,7 +71,8 @@ class Through:
         found = getattr(self._port, name)
         if name not in self._names:
             return found
-        return lambda *args, **kwargs: self._effects.passing(name, lambda: found(*args, **kwargs))
+        point = f"{type(self._port).__name__}.{name}"
+        return lambda *args, **kwargs: self._effects.passing(point, lambda: found(*args, **kwargs))
 
 
 @dataclass

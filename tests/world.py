@@ -328,6 +328,9 @@ class World:
         assert isinstance(found, Release), f"there is no release {identity}"
         return found
 
+    def release_exists(self, identity: str) -> bool:
+        return identity in self.items(identity.partition(":")[0])
+
     def scoring(self, circuit: str = CIRCUIT, day: datetime | None = None) -> ScoringRun | None:
         found = self.items(circuit).get(f"{circuit}@{day or self.now():%Y-%m-%d}")
         assert found is None or isinstance(found, ScoringRun)
