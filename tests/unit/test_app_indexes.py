@@ -1,0 +1,105 @@
+"""The app as a host sees it: every function with its one trigger, the routes, and what merely importing it costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INDEX = """
+import function_app
+for function in function_app.app.get_functions():
+    print(function.get_function_name(), function.get_function_json())
+"""
+ONLY_WHERE_USED = ("azure.identity", "opentelemetry", "azure.monitor", "azure.ai.ml", "mlflow", "sklearn", "local")
+
+ROUTES = {
+    "list_approvals": ("GET", "approvals"),
+    "show_approval": ("GET", "approvals/{approval}"),
+    "decide_approval": ("POST", "approvals/{approval}"),
+    "list_circuits": ("GET", "circuits"),
+    "show_circuit": ("GET", "circuits/{circuit}"),
+    "list_releases_of_circuit": ("GET", "circuits/{circuit}/releases"),
+    "list_releases": ("GET", "releases"),
+    "show_release": ("GET", "releases/{release}"),
+    "show_history": ("GET", "releases/{release}/history"),
+    "list_dead_letters": ("GET", "dead-letters"),
+    "show_dead_letter": ("GET", "dead-letters/{letter}"),
+    "replay_dead_letter": ("POST", "dead-letters/{letter}/replay"),
+    "health": ("GET", "health"),
+}
+TIMERS = {
+    "run_etl": "%ETL_SCHEDULE%",
+    "sweep": "%SWEEP_SCHEDULE%",
+    "check_daily_scoring": "%DAILY_SCORING_SCHEDULE%",
+    "read_newest_commit": "%RECONCILE_SCHEDULE%",
+}
+EVENTS = {"on_model_registered", "on_run_changed", "on_delta_log_written", "on_etl_completed"}
+QUEUES = {"on_work": "%WORK_QUEUE%", "on_poisoned_work": "%WORK_QUEUE%-poison"}
+
+
+@cache
+def functions() -> dict[str, dict[str, Any]]:
+    """The indexed functions by name, each with its bindings; from a process of its own, since an app indexes once."""
+    answer = subprocess.run([sys.executable, "-c", INDEX], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    lines = (line.partition(" ") for line in answer.stdout.splitlines())
+    return {name: json.loads(described) for name, _, described in lines}
+
+
+def triggers(kind: str) -> dict[str, dict[str, Any]]:
+    """The trigger bindings of one kind by function name."""
+    return {
+        name: binding
+        for name, function in functions().items()
+        for binding in function["bindings"]
+        if binding["type"].lower() == kind.lower()
+    }
+
+
+def test_every_function_has_exactly_one_trigger_and_no_other_binding_but_its_answer() -> None:
+    for name, function in functions().items():
+        kinds = sorted(binding["type"] for binding in function["bindings"])
+        assert [kind for kind in kinds if kind.endswith("Trigger")] == kinds[-1:], name
+        assert kinds[:-1] == (["http"] if kinds[-1] == "httpTrigger" else []), name
+
+
+def test_the_app_consists_of_these_functions_and_no_others() -> None:
+    assert set(functions()) == {*ROUTES, *TIMERS, *EVENTS, *QUEUES}
+
+
+def test_the_routes_and_their_methods() -> None:
+    found = {name: (binding["methods"], binding["route"]) for name, binding in triggers("httpTrigger").items()}
+    assert found == {name: ([method], route) for name, (method, route) in ROUTES.items()}
+
+
+def test_people_are_known_by_their_token_so_no_route_asks_for_a_key() -> None:
+    assert {str(binding["authLevel"]).lower() for binding in triggers("httpTrigger").values()} == {"anonymous"}
+
+
+def test_schedules_and_queues_come_from_settings() -> None:
+    assert {name: binding["schedule"] for name, binding in triggers("timerTrigger").items()} == TIMERS
+    queues = triggers("queueTrigger")
+    assert {name: binding["queueName"] for name, binding in queues.items()} == QUEUES
+    assert {binding["connection"] for binding in queues.values()} == {"FLEET_STORAGE"}
+    assert set(triggers("eventGridTrigger")) == EVENTS
+
+
+@pytest.mark.parametrize("name", ONLY_WHERE_USED)
+def test_importing_the_app_imports_nothing_that_is_only_used_later(name: str) -> None:
+    assert not [module for module in imported() if module == name or module.startswith(f"{name}.")]
+
+
+@cache
+def imported() -> tuple[str, ...]:
+    """Every module that importing the app brings in, in a process of its own."""
+    code = "import sys, function_app; print(*sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return tuple(answer.stdout.split())

@@ -1,0 +1,142 @@
+"""Settings: every problem at once, no local trust on Azure, no secret in a text, and a sample that is complete."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import pytest
+
+from local.issuer import LOCAL_ISSUER
+from shared.settings import Settings, SettingsError
+from tests.unit.test_app_indexes import functions
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = {f.name: f.metadata["name"] for f in fields(Settings)}
+OF_THE_HOST = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
+
+COMMON = {
+    "LAKE_URI": "lake",
+    "TRUSTED_TOPICS": "/subscriptions/1/topics/a, /subscriptions/1/topics/b",
+    "TOPIC_ENDPOINT": "https://topic.example/api/events",
+    "TOKEN_AUDIENCE": "api://circuit-fleet",
+}
+LOCAL = {
+    **COMMON,
+    "FLEET_MODE": "local",
+    "FLEET_STORAGE": "AccountKey=storage-secret",
+    "TOPIC_KEY": "topic-secret",
+    "TOKEN_ISSUER": LOCAL_ISSUER,
+    "TOKEN_KEYS_URI": "http://127.0.0.1:7072/issuer/discovery/keys",
+    "PLATFORM_ENDPOINT": "http://127.0.0.1:7073",
+    "PLATFORM_KEY": "platform-secret",
+}
+AZURE = {
+    **COMMON,
+    "FLEET_MODE": "azure",
+    "FLEET_STORAGE__tableServiceUri": "https://fleet.table.core.windows.net",
+    "FLEET_STORAGE__queueServiceUri": "https://fleet.queue.core.windows.net",
+    "FLEET_STORAGE__blobServiceUri": "https://fleet.blob.core.windows.net",
+    "TOKEN_ISSUER": "https://login.microsoftonline.com/0d1c/v2.0",
+    "TOKEN_KEYS_URI": "https://login.microsoftonline.com/0d1c/discovery/v2.0/keys",
+}
+
+
+def problems(environment: Mapping[str, str]) -> list[str]:
+    with pytest.raises(SettingsError) as refused:
+        Settings.read(environment)
+    return [line.removeprefix("- ") for line in str(refused.value).splitlines()[1:]]
+
+
+def test_both_modes_read_with_their_defaults() -> None:
+    local, azure = Settings.read(LOCAL), Settings.read(AZURE)
+    assert (local.mode, azure.mode) == ("local", "azure")
+    assert local.trusted_topics == ("/subscriptions/1/topics/a", "/subscriptions/1/topics/b")
+    assert (local.state_shards, local.operators, azure.work_queue) == (4, ("ML-Engineers",), "fleet-work")
+
+
+def test_every_missing_name_is_reported_at_once_with_what_it_is_for() -> None:
+    found = problems({})
+    missing = {line.partition(" is missing: ")[0] for line in found}
+    without_default = {NAMES[name] for name in ("mode", "lake", "topic_endpoint", "trusted_topics", "issuer")}
+    assert missing == without_default | {"TOKEN_AUDIENCE", "TOKEN_KEYS_URI"}
+    assert all(line.partition(" is missing: ")[2] for line in found)
+
+
+@pytest.mark.parametrize(
+    ("environment", "needed"),
+    [
+        (LOCAL, {"FLEET_STORAGE", "TOPIC_KEY", "PLATFORM_ENDPOINT", "PLATFORM_KEY"}),
+        (AZURE, {name for name in AZURE if name.startswith("FLEET_STORAGE__")}),
+    ],
+)
+def test_what_one_mode_needs_is_missed_in_that_mode(environment: Mapping[str, str], needed: set[str]) -> None:
+    found = problems({name: text for name, text in environment.items() if name not in needed})
+    assert {line.partition(" is missing for FLEET_MODE=")[0] for line in found} == needed
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "-1", "1.5", "1e3", "1_000", "\u0663", "9" * 10])
+def test_a_wrong_number_is_named_with_its_text_and_what_is_allowed(text: str) -> None:
+    assert problems({**LOCAL, "STATE_SHARDS": text}) == [
+        f"STATE_SHARDS={text!r}: must be a whole number from 1 to 999999999"
+    ]
+
+
+def test_wrong_numbers_missing_names_and_a_wrong_mode_are_one_report() -> None:
+    found = problems({**COMMON, "FLEET_MODE": "cloud", "SLOT_WAIT_SECONDS": "soon", "OPERATOR_GROUPS": " , "})
+    assert [line.partition("=")[0].partition(" ")[0] for line in found] == [
+        "TOKEN_ISSUER",
+        "TOKEN_KEYS_URI",
+        "OPERATOR_GROUPS",
+        "SLOT_WAIT_SECONDS",
+        "FLEET_MODE",
+    ]
+    assert "allowed are azure and local" in found[-1]
+
+
+def test_a_setting_that_is_blank_is_missing() -> None:
+    assert problems({**LOCAL, "LAKE_URI": "  "}) == [
+        "LAKE_URI is missing: where processed/sensor_data and predictions lie"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"TOKEN_ISSUER": LOCAL_ISSUER}, "TOKEN_ISSUER"),
+        ({"TOKEN_KEYS_URI": "http://127.0.0.1:7072/issuer/discovery/keys"}, "TOKEN_KEYS_URI"),
+        ({"TOKEN_ISSUER": "https://login.microsoftonline.com.evil.example/"}, "TOKEN_ISSUER"),
+        ({"FLEET_STORAGE": "AccountKey=secret"}, "FLEET_STORAGE"),
+        ({"TOPIC_KEY": "secret"}, "TOPIC_KEY"),
+        ({"PLATFORM_ENDPOINT": "http://127.0.0.1:7073"}, "PLATFORM_ENDPOINT"),
+        ({"PLATFORM_KEY": "secret"}, "PLATFORM_KEY"),
+    ],
+)
+def test_azure_refuses_what_only_this_machine_may_trust(changed: Mapping[str, str], named: str) -> None:
+    (found,) = problems({**AZURE, **changed})
+    assert found.startswith(named)
+    assert "secret" not in found
+
+
+def test_no_secret_is_shown_where_the_settings_are() -> None:
+    shown = repr(Settings.read(LOCAL))
+    assert "secret" not in shown
+    assert "api://circuit-fleet" in shown
+
+
+def test_the_sample_is_complete_and_names_nothing_unknown() -> None:
+    sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
+    in_bindings = set(re.findall(r"%(\w+)%", json.dumps(functions())))
+    assert {"ETL_SCHEDULE", "SWEEP_SCHEDULE", "WORK_QUEUE"} <= in_bindings
+    assert set(sample) == set(NAMES.values()) | in_bindings | OF_THE_HOST
+
+
+def test_the_sample_reads_and_says_what_the_defaults_are() -> None:
+    sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
+    read = Settings.read(sample)
+    for f in fields(Settings):
+        if f.default not in (MISSING, ""):
+            assert getattr(read, f.name) == f.default, f.metadata["name"]
