@@ -7,8 +7,9 @@ remove afterwards, so a crash in between sends twice and loses nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shared import records
 from shared.domain.messages import Command, LookAtOperation, decode, encode
@@ -27,10 +28,7 @@ class Work:
     noticed_by: str = "command"
 
     def to_json(self) -> str:
-        return json.dumps(
-            {"command": encode(self.command), "attempt": self.attempt, "noticed_by": self.noticed_by},
-            separators=(",", ":"),
-        )
+        return _message(encode(self.command), self.attempt, self.noticed_by)
 
     @classmethod
     def from_json(cls, text: str) -> Work:
@@ -42,8 +40,13 @@ class Work:
             raise ValueError(f"not a work message: {error!r}") from error
 
 
+def _message(command: Mapping[str, Any], attempt: int, noticed_by: str) -> str:
+    document = {"command": command, "attempt": attempt, "noticed_by": noticed_by}
+    return json.dumps(document, separators=(",", ":"))
+
+
 class Relay:
-    """From rows to the queue."""
+    """From rows to the queue, as they are: a command that nobody understands must not keep the others."""
 
     def __init__(self, store: StateStore, queue: WorkQueue, clock: Clock) -> None:
         self._store = store
@@ -67,9 +70,8 @@ class Relay:
 
     def _send(self, partition: str, rows: Sequence[Row]) -> None:
         for row in rows:
-            command = records.command_from(row)
-            due_look = row.key.startswith("!1|") and isinstance(command, LookAtOperation)
-            self._queue.send(Work(command, noticed_by="reconciler" if due_look else "command").to_json())
+            due_look = row.key.startswith("!1|") and row.body.get("command") == LookAtOperation.__name__
+            self._queue.send(_message(row.body, 0, "reconciler" if due_look else "command"))
         for start in range(0, len(rows), BATCH):
             self._remove(partition, rows[start : start + BATCH])
 

@@ -129,6 +129,19 @@ def test_a_look_that_fell_due_says_that_the_reconciler_made_it(bench: Bench) -> 
     assert noticed == ["reconciler", "command"]
 
 
+def test_a_command_that_nobody_understands_keeps_no_other_back_and_ends_as_a_dead_letter() -> None:
+    """An older row may wait while a newer version, which dropped or changed its command, is deployed."""
+    world = World()
+    world.app.advance(registered())
+    outdated = Write("insert", Row(f"!0|{records.stamp(START)}|outdated", {"command": "LaunchRocket", "root": CIRCUIT}))
+    world.store.commit(world.store.shard_of(CIRCUIT), [outdated])
+    world.run(hours=2)
+    assert "ModelDescribed" not in world.events(f"{CIRCUIT}:1"), "there is no such model"
+    assert "TagsNeverCame" in world.events(f"{CIRCUIT}:1")
+    (letter,) = world.dead_letters()
+    assert "unknown command 'LaunchRocket'" in letter.body["reason"]
+
+
 def test_work_survives_its_trip() -> None:
     work = Work(look(), attempt=3, noticed_by="event")
     assert Work.from_json(work.to_json()) == work
