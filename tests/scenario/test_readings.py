@@ -228,6 +228,20 @@ def test_a_day_whose_readings_never_come_is_missed_and_the_next_one_is_scored(se
     assert (run_of(world, day), run_of(world)) == (Phase.MISSED, Phase.SCORED)
 
 
+def test_a_day_that_is_missed_after_the_next_was_scored_does_not_open_the_next_again(serving: World) -> None:
+    world, missed = serving, serving.now()
+    world.run_until(world.at(hour=10))
+    world.tell(lambda app: app.check_daily_scoring())
+    world.run_until(world.at(hour=1, day=1))
+    world.commit()
+    world.run_until(world.at(hour=5))
+    assert (run_of(world, missed), run_of(world)) == (Phase.MISSED, Phase.SCORED)
+    version = world.commit()
+    world.run(hours=1)
+    assert checks(world)[f"table-1.{version}"] == CheckPhase.PASSED
+    assert world.circuit().scored_through == world.at(hour=0)
+
+
 def test_readings_after_a_missed_day_of_the_same_date_change_its_check_and_not_its_scoring(
     worlds: Callable[..., World],
 ) -> None:
