@@ -21,6 +21,7 @@ from shared.domain.lake import ROOT as LAKE
 from shared.domain.messages import EtlDue, Person
 from shared.domain.release import GATES, Approval
 from shared.domain.rules import Rules
+from shared.domain.values import OperationState
 from tests import builders
 from tests.builders import START, model_tags, registered
 from tests.scenario.invariants import check_always, check_at_rest, check_replay_changes_nothing
@@ -158,7 +159,8 @@ AnyAnswer = st.builds(
     st.sampled_from((0, 1)),
 )
 GOOD = (Fate(), Fate(events=2), Fate(minutes=20, events=3, event_late=5), NOT_TOLD)
-Fates = st.sampled_from((*GOOD, *GOOD, FAILS, UNUSABLE, HANGS, Fate(minutes=90)))
+FAILS_AND_IS_TOLD_LATE = Fate(state=OperationState.FAILED, events=2, event_late=4)
+Fates = st.sampled_from((*GOOD, *GOOD, FAILS, FAILS_AND_IS_TOLD_LATE, UNUSABLE, HANGS, Fate(minutes=90)))
 
 
 def actions(circuits: int) -> st.SearchStrategy[Action]:

@@ -128,6 +128,16 @@ def test_a_broken_attempt_is_made_again_and_the_day_is_scored(serving: World) ->
     assert world.topic.alerts() == {}
 
 
+def test_a_late_event_of_a_broken_attempt_does_not_end_the_next_one(serving: World) -> None:
+    world, today = serving, serving.now()
+    world.fate(SCORING, Fate(state=FAILS.state, events=3, event_late=8), Fate(minutes=20))
+    world.commit()
+    world.run(hours=1)
+    run = world.scoring()
+    assert run is not None and (run.phase, run.attempt) == (Phase.SCORED, 2)
+    assert started(world, since=today) == 2
+
+
 def test_a_day_that_breaks_every_attempt_is_errored_and_people_hear_of_it(serving: World) -> None:
     world, today = serving, serving.now()
     world.fate(SCORING, FAILS, FAILS, FAILS)

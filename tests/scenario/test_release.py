@@ -347,6 +347,8 @@ def test_the_trainer_cannot_open_a_gate_alone(world: World) -> None:
     world.run(minutes=1)
     world.approve(FIRST, by=TRAINER)
     assert world.phase(FIRST) == Phase.AWAITING_REGISTRY_APPROVAL
+    (recorded,) = [line for line in world.history(CIRCUIT, FIRST) if line["event"] == "ApprovalCounted"]
+    assert recorded["detail"]["counts"] is False and "trained" in recorded["detail"]["note"]
     assert world.answer(FIRST, by=STRANGER).code == "forbidden"
     assert world.answer(FIRST, by=DIRECTOR).code == "forbidden", "the registry asks engineers only"
     world.approve(FIRST, by=ENGINEER)
@@ -390,6 +392,16 @@ def test_nobody_answers_for_24_hours_and_the_release_expires(world: World, gate:
     assert world.release(FIRST).since == asked.since + timedelta(hours=24)
     assert asked.approval.id in world.approvals.withdrawn
     assert world.app.advance(decided(asked.approval.id, asked.approval.digest)).code == "closed"
+
+
+def test_a_gate_that_is_asked_again_has_24_hours_of_its_own(world: World) -> None:
+    world.register()
+    world.run(hours=20)
+    world.register(tags=model_tags(mae="0.09"), digest="other")
+    world.run(hours=23)
+    assert world.phase(FIRST) == Phase.AWAITING_REGISTRY_APPROVAL
+    world.run(hours=2)
+    assert world.phase(FIRST) == Phase.EXPIRED
 
 
 @pytest.mark.parametrize(
