@@ -1,0 +1,411 @@
+"""Signals: what Event Grid brings, believed only from our topics, checked field by field, and never lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.adapters.local.state_store import MemoryStateStore
+from shared.advance import Advanced
+from shared.application import Application
+from shared.dead_letters import BODY_LIMIT
+from shared.domain.machine import Verdict
+from shared.domain.messages import Event
+from shared.errors import Invalid, Transient
+from shared.ports import Write
+from shared.queries import Queries
+from shared.relay import Work
+from shared.signals import (
+    BLOB_CREATED,
+    BLOB_RENAMED,
+    ETL_COMPLETED,
+    MODEL_REGISTERED,
+    RUN_COMPLETED,
+    RUN_STATUS_CHANGED,
+    Signals,
+)
+from tests.builders import CIRCUIT, circuits
+from tests.world import Fleet, World
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE_DIR = ROOT / os.environ.get("REFERENCE_DIR", "../shared")
+SAMPLES = REFERENCE_DIR / "specs/azure-rest/eventgrid/data-plane"
+GROUP = "/subscriptions/1/resourceGroups/rg/providers"
+DEV = f"{GROUP}/Microsoft.MachineLearningServices/workspaces/dev"
+TEST = f"{GROUP}/Microsoft.MachineLearningServices/workspaces/test"
+LAKE = f"{GROUP}/Microsoft.Storage/storageAccounts/lake"
+OWN = f"{GROUP}/Microsoft.EventGrid/topics/fleet"
+LOG_FILE = "https://lake.blob.core.windows.net/lake/processed/sensor_data/_delta_log/00000000000000000007.json"
+
+
+@pytest.fixture
+def world() -> World:
+    return World(Fleet(names=circuits(3)))
+
+
+@pytest.fixture
+def signals(world: World) -> Signals:
+    return Signals(world.app, [DEV, TEST, LAKE, OWN])
+
+
+def document(kind: str, content: Any, topic: str, **envelope: Any) -> dict[str, Any]:
+    return {
+        "id": "1",
+        "topic": topic,
+        "subject": "s",
+        "eventType": kind,
+        "data": content,
+        "dataVersion": "",
+        **envelope,
+    }
+
+
+def registered(topic: str = DEV, **content: Any) -> dict[str, Any]:
+    return document(MODEL_REGISTERED, {"modelName": f"sensor_model_{CIRCUIT}", "modelVersion": "1", **content}, topic)
+
+
+def letters(world: World) -> list[Mapping[str, Any]]:
+    return list(Queries(world.store).dead_letters(200).entries)
+
+
+def looks(world: World) -> list[Any]:
+    return [Work.from_json(message.text).command for message in world.queue.messages]
+
+
+def refused(world: World, signals: Signals, event: Mapping[str, Any]) -> str:
+    """The reason of the one dead letter that the event became; nothing else was written."""
+    before = {key: row for key, row in world.rows().items() if key[0] != "dead"}
+    assert signals.hear(event).startswith("refused: ")
+    assert {key: row for key, row in world.rows().items() if key[0] != "dead"} == before
+    assert not world.queue.messages
+    (letter,) = letters(world)
+    assert letter["source"] == "event grid"
+    return str(letter["reason"])
+
+
+# ------------------------------------------------------------------------------------------------------- what is heard
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"ModelName": f"sensor_model_{CIRCUIT}", "ModelVersion": 3, "ModelTags": {"mae": "0.1"}},
+        {"modelName": f"sensor_model_{CIRCUIT}", "modelVersion": "3", "modelTags": {"mae": "0.1"}},
+        {"MODELNAME": f"sensor_model_{CIRCUIT}", "modelversion": "03"},
+    ],
+)
+def test_a_registration_in_any_published_spelling_begins_a_release(
+    world: World, signals: Signals, content: dict[str, Any]
+) -> None:
+    assert signals.hear(document(MODEL_REGISTERED, content, DEV)) == "applied"
+    assert [release.version for release in world.releases()] == [3]
+    assert signals.hear(document(MODEL_REGISTERED, content, DEV)) == "ignored"
+    assert not letters(world)
+
+
+def test_resource_ids_are_compared_without_regard_to_case(world: World, signals: Signals) -> None:
+    assert signals.hear(registered(DEV.upper())) == "applied"
+    assert signals.hear(registered(DEV)) == "ignored"
+
+
+@pytest.mark.parametrize("kind", [RUN_COMPLETED, RUN_STATUS_CHANGED])
+def test_the_end_of_a_job_of_ours_makes_us_look_and_of_another_does_not(
+    world: World, signals: Signals, kind: str
+) -> None:
+    release = f"{CIRCUIT}:1"
+    world.register()
+    world.run(minutes=5)
+    world.approve(release)
+    while world.phase(release) != "testing" or not world.operations.running("test inference"):
+        world.run(minutes=1)
+    (job,) = world.operations.running("test inference")
+    world.queue.messages.clear()
+    assert signals.hear(document(kind, {"RunId": job.reference, "runType": None}, TEST)) == "looking"
+    assert [command.reference for command in looks(world)] == [job.reference]
+    assert signals.hear(document(kind, {"runId": "AutoML_ad912b2d-6467_5"}, TEST)) == "no job of ours"
+    assert not letters(world)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (BLOB_CREATED, {"api": "PutBlob", "url": LOG_FILE}),
+        (BLOB_CREATED, {"api": "FlushWithClose", "url": LOG_FILE}),
+        (BLOB_RENAMED, {"api": "RenameFile", "destinationUrl": LOG_FILE, "sourceUrl": f"{LOG_FILE}.tmp"}),
+    ],
+)
+def test_a_file_of_the_delta_log_makes_us_read_that_commit(
+    world: World, signals: Signals, kind: str, content: dict[str, Any]
+) -> None:
+    assert signals.hear(document(kind, content, LAKE)) == "looking"
+    assert [command.version for command in looks(world)] == [7]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (BLOB_CREATED, {"api": "CreateFile", "url": LOG_FILE}),
+        (BLOB_CREATED, {"api": "PutBlob", "url": LOG_FILE.replace(".json", ".checkpoint.parquet")}),
+        (BLOB_CREATED, {"api": "PutBlob", "url": LOG_FILE.replace("sensor_data", "other_data")}),
+        (BLOB_CREATED, {"api": "PutBlob", "url": LOG_FILE.replace("0000000000000000000", "")}),
+        (BLOB_RENAMED, {"destinationUrl": f"{LOG_FILE}.tmp", "sourceUrl": LOG_FILE}),
+    ],
+)
+def test_other_files_are_nothing_to_us_and_no_dead_letter(
+    world: World, signals: Signals, kind: str, content: dict[str, Any]
+) -> None:
+    signals.hear(document(kind, content, LAKE))
+    assert not looks(world) and not letters(world)
+
+
+@pytest.mark.parametrize(("version", "read"), [(0, 0), ("12", 12), (None, None)])
+def test_a_completed_etl_run_makes_us_read_its_commit_or_the_newest(
+    world: World, signals: Signals, version: object, read: int | None
+) -> None:
+    content = {"runId": "etl-1", "tableId": "t", "version": version, "report": "runs/1.json"}
+    assert signals.hear(document(ETL_COMPLETED, content, OWN, dataVersion="1.0")) == "looking"
+    assert [command.version for command in looks(world)] == [read]
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="REFERENCE_DIR holds no Event Grid samples")
+def test_the_published_samples_are_understood(world: World, signals: Signals) -> None:
+    learning = SAMPLES / "Microsoft.MachineLearningServices/stable/2018-01-01/examples/event-grid-schema"
+    storage = SAMPLES / "Microsoft.Storage/stable/2018-01-01/examples/event-grid-schema"
+    model = {**json.loads((learning / "model_registered.json").read_text()), "topic": DEV}
+    assert "sklearn_regression_model" in refused(world, signals, model)
+    model["data"]["ModelName"] = f"sensor_model_{CIRCUIT}"
+    assert signals.hear(model) == "applied"
+    run = {**json.loads((learning / "run_status_changed.json").read_text()), "topic": DEV}
+    assert signals.hear(run) == "no job of ours"
+    for name in ("blob_created", "blob_renamed"):
+        blob = {**json.loads((storage / f"{name}.json").read_text()), "topic": LAKE}
+        assert signals.hear(blob) == "not a commit of the Delta log"
+    deleted = {**json.loads((storage / "blob_deleted.json").read_text()), "topic": LAKE}
+    assert signals.hear(deleted).startswith("refused: eventType")
+
+
+# ----------------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    "topic", ["", None, f"{DEV}x", f"{GROUP}/Microsoft.MachineLearningServices/workspaces/evil", 7]
+)
+def test_an_event_of_another_topic_is_refused_and_recorded(world: World, signals: Signals, topic: Any) -> None:
+    reason = refused(world, signals, registered(topic))
+    assert reason.startswith("topic: ") and "TRUSTED_TOPICS" in reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "topic"),
+    [
+        (MODEL_REGISTERED, {"modelName": f"sensor_model_{CIRCUIT}", "modelVersion": "1"}, OWN),
+        (MODEL_REGISTERED, {"modelName": f"sensor_model_{CIRCUIT}", "modelVersion": "1"}, LAKE),
+        (RUN_COMPLETED, {"runId": "job"}, OWN),
+        (BLOB_CREATED, {"url": LOG_FILE, "api": "PutBlob"}, DEV),
+        (ETL_COMPLETED, {"runId": "etl"}, DEV),
+    ],
+)
+def test_a_topic_of_ours_is_believed_only_for_what_it_tells_of(
+    world: World, signals: Signals, kind: str, content: dict[str, Any], topic: str
+) -> None:
+    assert "does not tell of" in refused(world, signals, document(kind, content, topic))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["Microsoft.MachineLearningServices.DatasetDriftDetected", "Microsoft.Storage.BlobDeleted", "", None, "x" * 5000],
+)
+def test_unknown_and_old_kinds_are_refused_with_the_known_ones(world: World, signals: Signals, kind: Any) -> None:
+    reason = refused(world, signals, document(kind, {}, DEV))
+    assert reason.startswith("eventType: ") and MODEL_REGISTERED in reason
+
+
+@pytest.mark.parametrize(
+    "version", ["abc", "", 0, "0", -1, "-1", 1.5, "1.5", "1e3", True, None, [1], "9" * 10, 10**12, "\u0661"]
+)
+def test_a_version_must_be_a_whole_number_from_one(world: World, signals: Signals, version: Any) -> None:
+    reason = refused(world, signals, registered(modelVersion=version))
+    assert reason.startswith("data.modelVersion: ") and "a whole number from 1" in reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sklearn_regression_model",
+        "sensor_model_",
+        "sensor_model_P001",
+        "sensor_model_P001_C001/../../etc/passwd",
+        "../sensor_model_P001_C001",
+        "sensor_model_P001_C001\n",
+        "sensor_model_P\u0661_C001",
+        f"sensor_model_{'P' * 300}_C001",
+        None,
+        7,
+        "",
+        {"name": "sensor_model_P001_C001"},
+        "x" * 100_000,
+    ],
+    ids=lambda name: repr(name)[:30],
+)
+def test_a_name_that_is_no_circuits_model_is_refused(world: World, signals: Signals, name: Any) -> None:
+    assert refused(world, signals, registered(modelName=name)).startswith("data.modelName: ")
+
+
+def test_a_circuit_that_is_not_configured_is_refused_by_name(world: World, signals: Signals) -> None:
+    reason = refused(world, signals, registered(modelName="sensor_model_P009_C009"))
+    assert "there is no circuit P009_C009" in reason and "plants_circuits.yml" in reason
+
+
+@pytest.mark.parametrize("content", [None, [], "text", 7, [{"modelName": f"sensor_model_{CIRCUIT}"}]])
+def test_an_event_without_an_object_of_data_is_refused(world: World, signals: Signals, content: Any) -> None:
+    assert refused(world, signals, document(MODEL_REGISTERED, content, DEV)).startswith("data: ")
+
+
+@pytest.mark.parametrize("job", [None, "", "../../etc", "a/b", "a#b", "j" * 300, "\u00e4", 5])
+def test_a_job_that_no_platform_would_name_so_is_refused(world: World, signals: Signals, job: Any) -> None:
+    assert refused(world, signals, document(RUN_COMPLETED, {"runId": job}, TEST)).startswith("data.runId: ")
+
+
+@pytest.mark.parametrize("version", ["2.0", "0.9", 2])
+def test_our_own_event_in_a_version_we_do_not_know_is_refused(world: World, signals: Signals, version: Any) -> None:
+    event = document(ETL_COMPLETED, {"runId": "etl"}, OWN, dataVersion=version)
+    assert refused(world, signals, event).startswith("dataVersion: ")
+
+
+class DeafCore(Application):
+    """Tells the lake what was meant for a circuit; the lake hears of no registrations."""
+
+    def advance(self, event: Event) -> Advanced:
+        return super().advance(event.model_copy(update={"root": "lake"}))
+
+
+def test_what_the_core_refuses_becomes_a_dead_letter(world: World) -> None:
+    """No circuit refuses a registration today; when one does, the only telling of a fact must not end in a log."""
+    signals = Signals(DeafCore(world.app.ports, world.fleet), [DEV])
+    assert "could not take it" in refused(world, signals, registered())
+
+
+class StoreWithOutages(MemoryStateStore):
+    down = False
+
+    def commit(self, partition: str, writes: Sequence[Write]) -> None:
+        if self.down:
+            raise Transient("the state does not answer")
+        super().commit(partition, writes)
+
+
+def test_while_the_state_does_not_answer_the_event_is_left_to_its_sender() -> None:
+    store = StoreWithOutages(shards=2)
+    world = World(store=store)
+    signals = Signals(world.app, [DEV])
+    store.down = True
+    for event in (registered(), registered("elsewhere")):
+        with pytest.raises(Transient):
+            signals.hear(event)
+    store.down = False
+    assert signals.hear(registered()) == "applied"
+
+
+# -------------------------------------------------------------------------------------------------------- dead letters
+
+
+def test_what_comes_from_outside_is_kept_as_it_came(world: World, signals: Signals) -> None:
+    event = registered("elsewhere", note="\x00<script>\U0001f6a8'; DROP TABLE --", nested={"a": [1, None, {"b": "ä"}]})
+    signals.hear(event)
+    assert letters(world)[0]["body"] == event
+
+
+@pytest.mark.parametrize(
+    ("characters", "kept"), [(100, "body"), (20_000, "document"), (200_000, "document"), (BODY_LIMIT + 1, "cut")]
+)
+def test_a_flood_costs_bounded_rows_and_what_fits_is_kept_whole(
+    world: World, signals: Signals, characters: int, kept: str
+) -> None:
+    event = registered(f"elsewhere{'!' * 3000}", padding="\U0001f6a8" * (characters // 12))
+    signals.hear(event)
+    (letter,) = letters(world)
+    assert kept in letter
+    assert len(letter["reason"]) <= 500
+    assert len(json.dumps(letter)) < 32 * 1024
+    whole = world.app.dead_letters.find(letter["id"])
+    assert whole is not None
+    assert whole.get("body") == (event if kept != "cut" else None)
+
+
+def test_a_dead_letter_is_replayed_once_its_cause_is_mended_and_says_so(world: World, signals: Signals) -> None:
+    signals.hear(registered("elsewhere"))
+    (letter,) = letters(world)
+    with pytest.raises(Invalid, match="not a topic of ours"):
+        world.app.replay(letter["id"], signals.replayers(), "erik")
+    assert letters(world) == [letter]
+    mended = Signals(world.app, [DEV, "elsewhere"])
+    with pytest.raises(Invalid, match="does not tell of"):
+        world.app.replay(letter["id"], mended.replayers(), "erik")
+
+    signals.hear(registered(modelName="sensor_model_P009_C009"))
+    (unknown,) = [each for each in letters(world) if each != letter]
+    world.fleet = Fleet(names=(*circuits(3), "P009_C009"))
+    world.app = world._start()
+    mended = Signals(world.app, [DEV])
+    replay = world.app.replay(unknown["id"], mended.replayers(), "erik@plant.example")
+    assert (replay.result, replay.repeated) == (Verdict.APPLIED, False)
+    marked = next(each for each in letters(world) if each["id"] == unknown["id"])
+    assert (marked["replayed_by"], marked["replay_result"]) == ("erik@plant.example", "applied")
+    assert marked["replayed_at"] == world.now().isoformat()
+
+
+def test_a_second_replay_does_nothing_and_tells_of_the_first(world: World, signals: Signals) -> None:
+    identity = world.app.dead_letters.record("event grid", "an outage", registered())
+    first = world.app.replay(identity, signals.replayers(), "erik")
+    before = world.rows()
+    second = world.app.replay(identity, signals.replayers(), "maria")
+    assert (second.result, second.repeated, first.repeated) == (first.result, True, False)
+    assert world.rows() == before
+
+
+def test_work_that_was_given_up_is_put_on_the_queue_again(world: World, signals: Signals) -> None:
+    world.app.read_delta_log(7, "etl")
+    (message,) = world.queue.messages
+    world.app.poisoned(message.text)
+    world.queue.messages.clear()
+    (letter,) = letters(world)
+    world.app.replay(letter["id"], signals.replayers(), "erik")
+    assert [command.version for command in looks(world)] == [7]
+
+
+@pytest.mark.parametrize("text", ["", "no json", '{"command": {"command": "Unknown"}}', "[]", '"text"', "\ufffd\ufffd"])
+def test_a_poisoned_message_that_is_no_command_is_kept_and_cannot_be_replayed(
+    world: World, signals: Signals, text: str
+) -> None:
+    world.app.poisoned(text)
+    (letter,) = letters(world)
+    assert letter["body"] == {"work": text}
+    with pytest.raises(Invalid, match="work: "):
+        world.app.replay(letter["id"], signals.replayers(), "erik")
+
+
+def test_what_is_cut_or_of_an_unknown_source_cannot_be_replayed(world: World, signals: Signals) -> None:
+    cut = world.app.dead_letters.record("event grid", "too long", {"padding": "x" * BODY_LIMIT})
+    strange = world.app.dead_letters.record("elsewhere", "?", {})
+    for identity, named in ((cut, "body: "), (strange, "source: "), ("0000000000000-000000000000", "id: ")):
+        with pytest.raises(Invalid, match=named):
+            world.app.replay(identity, signals.replayers(), "erik")
+
+
+def test_the_list_is_newest_first_and_pages_without_gap_or_repetition(world: World, signals: Signals) -> None:
+    for number in range(7):
+        signals.hear(registered("elsewhere", modelVersion=number))
+        world.run(minutes=1)
+    queries, seen, token = Queries(world.store), [], None
+    while True:
+        listing = queries.dead_letters(3, token)
+        seen += [entry["body"]["data"]["modelVersion"] for entry in listing.entries]
+        token = listing.continuation
+        if token is None:
+            break
+    assert seen == [6, 5, 4, 3, 2, 1, 0]
