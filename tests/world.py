@@ -234,7 +234,7 @@ class World:
                 pass
             following = self.next_time()
             if following is None or following > end:
-                self.clock.advance_to(end)
+                self.clock.advance_to(max(end, self.now()))
                 return
             self.clock.advance_to(max(following, self.now()))
             self._alive(lambda: self.app.sweep())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from shared import records
@@ -11,20 +12,23 @@ from shared.domain import messages as m
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import FanOut, FanOutPhase
 from shared.domain.machine import Item
-from shared.domain.release import ENDS, GATES, Phase, Release
+from shared.domain.release import GATES, UP_TO_READY, Phase, Release
 from shared.domain.scoring import ScoringRun
 from shared.domain.values import OperationState, Stage
 from shared.relay import Work
 from tests.simulated import PRODUCTION_DEPLOYMENT, PROMOTION, SCORING, TEST_DEPLOYMENT, TEST_INFERENCE
 from tests.world import World
 
+OPENED = ("RegistryApproved", "ProductionApproved", "ProductionApprovedWhileOwned")
 ONCE_A_RELEASE = {PROMOTION, TEST_DEPLOYMENT, TEST_INFERENCE, PRODUCTION_DEPLOYMENT}
 
 
 def check_always(world: World) -> None:
     """True at every moment."""
     for circuit in world.fleet.circuits():
-        _owners_are_single(world, circuit)
+        _the_circuit_says_who_owns_what(world, circuit)
+        for release in world.releases(circuit):
+            _every_gate_was_opened_by_who_may(world, release)
     for item in _open_items(world):
         assert item.deadline is not None, f"{item.id} is {item.phase} without a deadline"
         assert _deadline_is_pending(world, item), f"nothing will ever end {item.id}, which is {item.phase}"
@@ -36,11 +40,13 @@ def check_at_rest(world: World) -> None:
     """True once nothing is under way any more."""
     check_always(world)
     for circuit in world.fleet.circuits():
-        _serving_is_proved_and_approved(world, circuit)
-        _production_is_what_it_is_said_to_be(world, circuit)
+        _what_is_deployed_was_proved_and_is_what_it_is_said_to_be(world, circuit)
     _every_version_has_its_release(world)
     _every_commit_reached_its_circuits(world)
-    _history_is_gapless(world)
+    for root in (LAKE, *world.fleet.circuits()):
+        for item in world.items(root).values():
+            _history_is_gapless(world, root, item)
+            _nothing_ended_before_its_time(world, root, item)
     _gates_are_open_where_people_are_asked(world)
     _nothing_is_left_over(world)
     _dead_letters_are_what_was_given_up(world)
@@ -84,17 +90,30 @@ def _deadline_is_pending(world: World, item: Item) -> bool:
     )
 
 
-def _owners_are_single(world: World, circuit: str) -> None:
+def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
     root, releases = world.circuit(circuit), world.releases(circuit)
     in_test = [r.id for r in releases if r.phase in (Phase.DEPLOYING_TO_TEST, Phase.TESTING)]
     in_production = [r.id for r in releases if r.phase in (Phase.DEPLOYING_TO_PRODUCTION, Phase.OBSERVING)]
     assert in_test == ([root.test_owner] if root.test_owner else []), in_test
     assert in_production == ([root.production_owner] if root.production_owner else []), in_production
-    early = [r.id for r in releases if r.phase not in ENDS and r.phase not in (Phase.OBSERVING, *_PRODUCTION)]
-    assert len(early) <= 1, f"{early} are candidates at once: the newer supersedes the older"
+    candidates = [r for r in releases if r.phase in UP_TO_READY]
+    assert len(candidates) <= 1, f"{candidates} are candidates at once: the newer supersedes the older"
+    for candidate in candidates:
+        assert candidate.phase != Phase.READY or root.production_owner, f"{candidate.id} waits for nobody"
+    if not root.production_owner:
+        assert root.desired == root.serving, f"nobody deploys {root.desired} instead of {root.serving}"
 
 
-_PRODUCTION = (Phase.DEPLOYING_TO_PRODUCTION,)
+def _every_gate_was_opened_by_who_may(world: World, release: Release) -> None:
+    for line in world.history(release.circuit, release.id):
+        if str(line["event"]) in OPENED:
+            detail = line["detail"]
+            person = m.Person.model_validate(detail["person"])
+            requirement = world.fleet.rules(release.circuit).requirements[GATES[Phase(line["before"])]]
+            assert person.username != release.trainer, f"{release.id} was approved by its trainer alone"
+            assert any(set(groups) & set(person.groups) for groups in requirement), f"{person.name} may not approve"
+            asked = world.documents.read(f"evidence/{release.circuit}/{records.safe(detail['approval'])}.json")
+            assert asked is None or asked["digest"] == detail["digest"], f"{person.name} approved something else"
 
 
 def _every_effect_once(world: World) -> None:
@@ -106,29 +125,19 @@ def _every_effect_once(world: World) -> None:
             assert count == 1, f"{purpose} of {item} was started {count} times"
         if purpose == SCORING:
             run = world.items(item.partition("@")[0]).get(item)
-            assert isinstance(run, ScoringRun) and count <= run.attempt, f"{item} was scored {count} times"
+            assert isinstance(run, ScoringRun), f"{item} was scored and is not there"
+            assert run.attempt in (count, count + 1), f"{item} was scored {count} times in {run.attempt} attempts"
     assert all(count == 1 for count in world.lake.publications.values()), world.lake.publications
     assert all(count == 1 for count in world.approvals.asked.values()), world.approvals.asked
 
 
-def _serving_is_proved_and_approved(world: World, circuit: str) -> None:
-    serving = world.circuit(circuit).serving
-    if serving is None:
-        return
-    assert (circuit, serving) in world.platform.tested, f"{circuit} serves {serving}, which was never tested"
-    release = next(r for r in world.releases(circuit) if r.pair == serving)
-    history = world.history(circuit, release.id)
-    for gate in ("RegistryApproved", ("ProductionApproved", "ProductionApprovedWhileOwned")):
-        last = [line for line in history if line["event"] in gate][-1]
-        requirement = world.fleet.rules(circuit).requirements[GATES[Phase(last["before"])]]
-        person = m.Person.model_validate(last["detail"]["person"])
-        assert person.username != release.trainer, f"{release.id} was approved by its trainer alone"
-        assert any(set(groups) & set(person.groups) for groups in requirement), f"{person.name} may not approve"
-
-
-def _production_is_what_it_is_said_to_be(world: World, circuit: str) -> None:
-    if any(r.phase == Phase.DEPLOYING_TO_PRODUCTION for r in world.releases(circuit)):
-        return
+def _what_is_deployed_was_proved_and_is_what_it_is_said_to_be(world: World, circuit: str) -> None:
+    for operation in world.operations.started.values():
+        if operation.purpose == PRODUCTION_DEPLOYMENT and operation.circuit == circuit:
+            release = operation.command_id.rsplit(".", 2)[0]
+            assert (circuit, operation.pair) in world.platform.tested, f"{release}'s pair was never tested as that pair"
+            opened = [event for event in world.events(release) if event in OPENED]
+            assert {"RegistryApproved"} < set(opened), f"{release} passed no more than {opened}"
     found = world.platform.deployed(Stage.PRODUCTION, circuit)
     assert (found.pair if found else None) == world.circuit(circuit).serving, f"{circuit} really serves {found}"
 
@@ -148,15 +157,26 @@ def _every_commit_reached_its_circuits(world: World) -> None:
                 assert check in world.items(circuit) or poisoned, f"{circuit} never heard of {fan_out.id}"
 
 
-def _history_is_gapless(world: World) -> None:
-    for root in (LAKE, *world.fleet.circuits()):
-        for item in world.items(root).values():
-            rows = world.store.read_range(world.store.shard_of(root), *records.history_range(root, item.id))
-            numbers = [int(row.key.rpartition("|")[2]) for row in rows]
-            assert numbers == list(range(1, item.sequence + 1)), f"{item.id}: {numbers} of {item.sequence}"
-            phases = [row.body["after"] for row in rows]
-            assert phases[-1] == item.phase and rows[0].body["before"] is None
-            assert [row.body["before"] for row in rows[1:]] == phases[:-1]
+def _history_is_gapless(world: World, root: str, item: Item) -> None:
+    rows = world.store.read_range(world.store.shard_of(root), *records.history_range(root, item.id))
+    numbers = [int(row.key.rpartition("|")[2]) for row in rows]
+    assert numbers == list(range(1, item.sequence + 1)), f"{item.id}: {numbers} of {item.sequence}"
+    phases = [row.body["after"] for row in rows]
+    assert phases[-1] == item.phase and rows[0].body["before"] is None
+    assert [row.body["before"] for row in rows[1:]] == phases[:-1]
+
+
+def _nothing_ended_before_its_time(world: World, root: str, item: Item) -> None:
+    """A deadline is of the step that it was set for: the phase, or the attempt within it."""
+    kind = records.KINDS[type(item)]
+    begins = {event.__name__ for event in kind.new_attempts}
+    begun = item.created_at
+    for line in world.history(root, item.id):
+        at = datetime.fromisoformat(line["at"])
+        if line["event"] == "DeadlinePassed":
+            assert at - begun >= kind.deadlines[line["before"]], f"{item.id} was ended {line['before']} too early"
+        if line["before"] != line["after"] or line["event"] in begins:
+            begun = at
 
 
 def _gates_are_open_where_people_are_asked(world: World) -> None:
@@ -171,12 +191,9 @@ def _gates_are_open_where_people_are_asked(world: World) -> None:
         for circuit in world.fleet.circuits()
         for release in world.releases(circuit)
         if (approval := release.approval) and approval.answers
-    } | {str(line["detail"]["approval"]) for line in _lines(world) if str(line["event"]) in _ANSWERED}
+    } | {str(line["detail"]["approval"]) for line in _lines(world) if str(line["event"]) in OPENED}
     assert asking <= asked, f"nobody was asked about {asking - asked}"
     assert asked - asking <= answered, f"people are still asked about {asked - asking - answered}"
-
-
-_ANSWERED = ("RegistryApproved", "ProductionApproved", "ProductionApprovedWhileOwned", "ApprovalRejected")
 
 
 def _lines(world: World) -> list[Mapping[str, Any]]:

@@ -1,5 +1,5 @@
-"""Random histories: signals doubled, late and out of order, work that fails, hangs and loses its event, two workers at
-once, and a process that dies before or after any effect. Whatever happens: nothing twice, nothing lost.
+"""Random histories: signals doubled, late and out of order, work that fails, hangs and loses its event, and a process
+that dies before or after any effect, or stalls there while others go on. Whatever happens: nothing twice, nothing lost.
 
 HISTORIES sets how many are tried (default 60), HISTORY_SEED which; a failure prints its seed and its shortest history.
 """
@@ -62,19 +62,21 @@ class Registered:
 
 @dataclass(frozen=True)
 class Answered:
-    """A person answers one of the open gates, perhaps late, perhaps twice; nothing open is waited for a while."""
+    """A person answers one of the open gates, perhaps late or twice, perhaps having read an older evidence."""
 
     gate: int
     person: Person
     decision: str
     times: int
     late: int
+    outdated: bool = False
 
     def happen(self, world: World) -> None:
-        for _ in range(6):
+        for _ in range(6):  # an open gate is waited for a while
             if gates := _open_gates(world):
                 approval = gates[self.gate % len(gates)]
-                answer = builders.decided(approval.id, approval.digest, self.person, self.decision)
+                read = "an older digest" if self.outdated else approval.digest
+                answer = builders.decided(approval.id, read, self.person, self.decision)
                 for time in range(self.times):
                     world.told(answer, timedelta(minutes=self.late * time))
                 return
@@ -154,9 +156,10 @@ AnyAnswer = st.builds(
     st.sampled_from(
         (builders.ENGINEER, builders.SECOND_ENGINEER, builders.DIRECTOR, builders.TRAINER, builders.STRANGER)
     ),
-    st.sampled_from(("approve", "approve", "reject")),
+    st.sampled_from(("approve", "approve", "approve", "reject")),
     st.integers(1, 3),
     st.sampled_from((0, 1)),
+    st.sampled_from((False, False, True)),
 )
 GOOD = (Fate(), Fate(events=2), Fate(minutes=20, events=3, event_late=5), NOT_TOLD)
 FAILS_AND_IS_TOLD_LATE = Fate(state=OperationState.FAILED, events=2, event_late=4)
@@ -177,10 +180,10 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
         Committed, st.sampled_from((0, 0, 3, 12)), st.integers(0, 2), st.sampled_from((True, True, False))
     )
     others: st.SearchStrategy[Action] = st.one_of(
-        AnyAnswer, st.builds(DailyChecked, few), st.builds(EtlScheduled, few), st.just(MadeAnew())
+        st.builds(DailyChecked, few), st.builds(EtlScheduled, few), st.just(MadeAnew())
     )
     released: st.SearchStrategy[Action] = st.builds(Released, circuit)
-    return st.one_of(commit, register, Yes, Yes, released, others)
+    return st.one_of(commit, register, Yes, AnyAnswer, released, others)
 
 
 @dataclass(frozen=True)
@@ -193,13 +196,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Interruption:
-    """After so many more points (before or after an effect): the process dies, or another worker comes in between."""
+    """After so many more points (before or after an effect) the process dies, or stalls while others go on."""
 
     after: int
-    kill: bool
+    stalls: int | None
+    """Minutes; None: it dies."""
 
 
-Interruptions = st.lists(st.builds(Interruption, st.integers(0, 60), st.booleans()), min_size=4, max_size=30)
+Interruptions = st.lists(
+    st.builds(Interruption, st.integers(0, 40), st.sampled_from((None, None, 0, 1, 3, 20))), min_size=4, max_size=30
+)
 
 
 @dataclass(frozen=True)
@@ -245,26 +251,28 @@ def live_through(history: History) -> World:
 
 
 def _interrupt(world: World, interruptions: Iterable[Interruption]) -> None:
-    """Die, or let another worker in, at the chosen points."""
+    """Die, or let other workers go on, at the chosen points; a stall that outlasts its lease has its message twice."""
     coming = iter(interruptions)
     waiting = next(coming, None)
-    points, depth = 0, 0
+    points, stalled = 0, 0
 
     def interrupt(point: str) -> None:
-        nonlocal waiting, points, depth
+        nonlocal waiting, points, stalled
         points += 1
         if waiting is None or points <= waiting.after:
             return
+        if waiting.stalls is not None and "before" not in point:
+            return
         now, waiting, points = waiting, next(coming, None), 0
-        note(f"{world.now():%d %H:%M:%S} {point}: {'killed' if now.kill else 'another worker comes in between'}")
-        if now.kill:
+        note(f"{world.now():%d %H:%M:%S} {point}: {'killed' if now.stalls is None else f'stalls {now.stalls} minutes'}")
+        if now.stalls is None:
             raise Killed(point)
-        if depth < 2:
-            depth += 1
+        if stalled < 2:
+            stalled += 1
             try:
-                world.step()
+                world.run(minutes=now.stalls)
             finally:
-                depth -= 1
+                stalled -= 1
 
     world.effects.interrupt = interrupt
 
