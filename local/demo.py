@@ -9,36 +9,45 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import requests
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 from local.azurite import AzuriteError
 from local.configuration import copy_configuration
 from local.event_grid import ChaosRule
+from local.issuer import BadPeopleFile
 from local.mapping import MappingError, map_readings
 from local.platform.faults import FaultKind, FaultSwitches
 from local.platform.names import Work
 from local.ports import PortTaken, configured_port
 from local.readings import write_readings
-from local.runtime import REPOSITORY, LocalRuntime, Pace, RuntimeFailed
-from local.summary import summarise
+from local.runtime import LOCK, REPOSITORY, LocalRuntime, Pace, RuntimeFailed, only_one
+from local.summary import every, summarise
 from shared.configuration import ConfigurationError, Fleet, load_fleet
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.release import ENDS, Phase
 from shared.domain.training import Phase as TrainingPhase
 from shared.domain.training import TrainingRun
 from shared.domain.values import Stage
+from shared.errors import FleetError
 from shared.settings import SettingsError
 from shared.training_build import Change, TrainingBuild
 from shared.wiring import Wired, wire
@@ -47,6 +56,7 @@ HOME = REPOSITORY / ".local" / "demo"
 HISTORY_DAYS = 180
 TRAINER, APPROVER, MANAGER = "dana@plant.example", "erik@plant.example", "maria@plant.example"
 PATIENCE_SECONDS = 240
+MEMORY_EVERY_SECONDS = 2
 PACE = Pace(
     sweep="* * * * * *", first_look_seconds=1, first_job_look_seconds=8, longest_look_seconds=10, slot_wait_seconds=1
 )
@@ -78,30 +88,38 @@ class DemoFailed(Exception):
     """The demonstration did not come where it should; the text says how far it came."""
 
 
+Moving = Callable[[int, str], None]
+"""Moves a bar: how much is done, and what is worth knowing just now."""
+
+
 class Stagehand:
-    """Prints what happens, with a progress bar for everything that takes time."""
+    """Prints what happens, with a progress bar for everything that takes time. Fits 80 columns."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
+        self._scenes = 0
 
     def scene(self, title: str) -> None:
-        self.console.print(f"\n[bold]{title}[/bold]")
+        self._scenes += 1
+        self.console.print(f"\n[bold]{self._scenes}. {title}[/bold]")
 
     def say(self, text: str) -> None:
-        self.console.print(f"  {text}")
+        self.console.print(Padding(text, (0, 0, 0, 3)))
 
     @contextmanager
-    def bar(self, title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        columns = (
-            TextColumn("  {task.description}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=self.console) as progress:
-            task = progress.add_task(title, total=total, note="")
-            yield lambda done, note: progress.update(task, completed=done, note=note)
+    def bar(self, title: str, total: int) -> Iterator[Moving]:
+        columns = (TextColumn("  {task.description:<26}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+        progress, note = Progress(*columns, console=self.console), Text()
+        task = progress.add_task(title, total=total)
+
+        def move(done: int, worth_knowing: str) -> None:
+            progress.update(task, completed=done)
+            note.plain = worth_knowing
+
+        with Live(Group(progress, Padding(note, (0, 0, 0, 5))), console=self.console, refresh_per_second=5):
+            yield move
+        if not self.console.is_terminal:  # there, the cursor stays on the last line
+            self.console.line()
 
 
 class Demo:
@@ -113,42 +131,40 @@ class Demo:
         self.story = story
         self.stage = stage
         self.wired: Wired = wire(runtime.environment)
+        self.faults = FaultSwitches(runtime.platform_url, runtime.keys["platform"])
         self.approver = runtime.sign_in(APPROVER)
         self.manager = runtime.sign_in(MANAGER)
+        self.most_memory = 0
+        self._memory_looked_at = 0.0
 
     # --------------------------------------------------------------------------------------------------- what happens
 
     def play(self, yesterday: datetime) -> None:
-        stage, story = self.stage, self.story
-        stage.scene(f"Readings of {len(self.fleet)} sensors are merged into one Delta table")
+        stage, story, circuits = self.stage, self.story, len(self.fleet)
+        stage.scene(f"Readings of {circuits} sensors become one Delta table")
         self._ingest(until=yesterday)
+        stage.scene(f"A pull request changed {circuits} configurations: their models are trained")
         if story:
             self._arrange(story)
-        stage.scene(f"A pull request changed {len(self.fleet)} configurations: their models are trained")
         self._train(list(self.fleet.circuits), Change("5f1c7d9e02ab", TRAINER, "101"))
         if story:
             self._wait_for(story.superseded, 1, Phase.AWAITING_REGISTRY_APPROVAL)
-            stage.say(f"{story.superseded} is changed again before anybody has looked: version 2 supersedes version 1")
+            stage.say(f"{story.superseded} is changed once more before anybody looked: version 2 supersedes 1.")
             self._train([story.superseded], Change("8ab3e4410c6d", TRAINER, "102"))
-        stage.scene("Releases: approval, registry, test deployment, test inference, approval, production")
+        stage.scene("Each model is a release: approved, tested, approved again, in production")
+        stage.say(f"{APPROVER} decides about the registry, {MANAGER} about production.")
         self._release()
-        stage.scene("New readings arrive: the commit starts the day's inference of every circuit that serves")
+        stage.scene("New readings arrive and start the day's inference of what serves")
         self._ingest(until=None)
         self._score()
 
     def _ingest(self, until: datetime | None) -> None:
-        answer = requests.put(
-            f"{self.runtime.platform_url}/etl/until",
-            json={"until": until.isoformat() if until else None},
-            headers={"Authorization": f"Bearer {self.runtime.keys['platform']}"},
-            timeout=30,
-        )
-        answer.raise_for_status()
+        self.faults.leave_readings_after(until)
         before = self._commits()
         self.runtime.run_function("run_etl")
-        with self.stage.bar("ETL and fan-out", len(self.fleet)) as bar:
+        with self.stage.bar("Merged, circuits told", len(self.fleet)) as bar:
             self._until(
-                lambda: self._commits() > before and self._covered(bar, until) == len(self.fleet),
+                lambda: self._commits() > before and self._covered(bar) == len(self.fleet),
                 "the commit's readings to reach every circuit",
             )
 
@@ -157,11 +173,10 @@ class Demo:
         newest: int | None = lake.get("newest_version")
         return -1 if newest is None else newest
 
-    def _covered(self, bar: Callable[[int, str], None], until: datetime | None) -> int:
-        commits = self._commits()
-        circuits = self.wired.queries.circuits(200).entries
-        covered: int = sum(circuit["delta_version"] == commits for circuit in circuits)
-        bar(covered, f"Delta version {commits}")
+    def _covered(self, bar: Moving) -> int:
+        commit = self._commits()
+        covered: int = sum(circuit["delta_version"] == commit for circuit in self._circuits())
+        bar(covered, f"version {commit} of the table, made known by its event")
         return covered
 
     def _arrange(self, story: Story) -> None:
@@ -173,34 +188,35 @@ class Demo:
             reorder_seconds=4,
         )
         self.runtime.services.event_grid.set_chaos([doubled], seed=7)
-        faults = FaultSwitches(self.runtime.platform_url, self.runtime.keys["platform"])
         lost = {"work": Work.SCORING, "circuit": story.event_lost, "stage": Stage.TEST, "times": 10}
-        faults.switch_on(FaultKind.EVENT_LOST, event_type="RunCompleted", **lost)
-        faults.switch_on(FaultKind.EVENT_LOST, event_type="RunStatusChanged", **lost)
-        self.stage.say(f"Arranged: the registration of {story.told_five_times} is told five times and out of order,")
-        self.stage.say(f"          and nobody is told that the test job of {story.event_lost} has ended.")
+        for event in ("RunCompleted", "RunStatusChanged"):
+            self.faults.switch_on(FaultKind.EVENT_LOST, event_type=event, **lost)
+        self.stage.say(
+            f"Arranged, because it happens: one registration is told five times and out of order "
+            f"({story.told_five_times}), the end of one test job is told nobody ({story.event_lost}), and one model "
+            f"is trained with settings that make its forecasts absurd ({story.unusable})."
+        )
 
     def _train(self, circuits: list[str], change: Change) -> None:
         limit = self.fleet.policy.max_parallel_training
-        build = TrainingBuild(self.wired.application, limit, poll_seconds=0.5)
-        with self.stage.bar(f"Training, at most {limit} at once", len(circuits)) as bar:
-            ended: list[TrainingRun] = []
+        with self.stage.bar(f"Trained, at most {limit} at once", len(circuits)) as bar:
+            phases = dict.fromkeys(circuits, str(TrainingPhase.REQUESTED))
 
             def told(run: TrainingRun) -> None:
-                self.runtime.check()
-                if run.phase != TrainingPhase.TRAINING:
-                    ended.append(run)
-                    bar(len(ended), f"{run.circuit} {run.phase}")
+                phases[run.circuit] = run.phase
+                ended = sum(phase in (TrainingPhase.TRAINED, TrainingPhase.ERRORED) for phase in phases.values())
+                bar(ended, _counted(phases.values()))
 
+            build = TrainingBuild(self.wired.application, limit, poll_seconds=0.5, sleep=self._wait_a_moment)
             runs = build.run(circuits, change, told)
-        broken = {run.circuit: run.reason for run in runs.values() if run.phase != TrainingPhase.TRAINED}
+        broken = [f"{run.circuit}: {run.reason}" for run in runs.values() if run.phase != TrainingPhase.TRAINED]
         if broken:
-            raise DemoFailed(f"training did not succeed: {json.dumps(broken, indent=2)}")
+            raise DemoFailed("Training did not succeed:\n" + "\n".join(broken))
 
     def _release(self) -> None:
         """People look at what waits for them, and decide, until nothing is left to decide."""
-        expected = sum(self._trained().values())
-        with self.stage.bar("Decided and deployed", expected) as bar:
+        expected = sum(int(circuit["newest_version"]) for circuit in self._circuits())
+        with self.stage.bar("In production, or ended", expected) as bar:
 
             def settled() -> bool:
                 self._decide()
@@ -218,21 +234,18 @@ class Demo:
             if approval["gate"] == "production":
                 session = self.manager
             if story and approval["circuit"] == story.rejected:
-                decision, comment = (
-                    "reject",
-                    "The pump was rebuilt after the cutoff date: train again on newer readings.",
-                )
+                decision, comment = "reject", "The pump was rebuilt after the cutoff date: train on newer readings."
             body = {"decision": decision, "digest": approval["digest"], "comment": comment}
             answer = session.post(f"{self.runtime.url}/api/approvals/{approval['id']}", json=body, timeout=30)
             if answer.status_code not in (200, 208, 409):  # 409: it was superseded while it was read
-                raise DemoFailed(f"deciding {approval['id']}: {answer.status_code} {answer.text}")
+                raise DemoFailed(f"Deciding {approval['id']} was answered {answer.status_code}: {answer.text}")
 
     def _score(self) -> None:
-        serving = [c["id"] for c in self.wired.queries.circuits(200).entries if c["serving"]]
+        serving = [circuit["id"] for circuit in self._circuits() if circuit["serving"]]
         with self.stage.bar("Scored and verified", len(serving)) as bar:
 
             def verified() -> bool:
-                circuits = self.wired.queries.circuits(200).entries
+                circuits = self._circuits()
                 done = [c for c in circuits if c["serving"] and c["verified"] == c["serving"]]
                 bar(len(done), _counted(self._phases().values()))
                 return len(done) == len(serving)
@@ -241,12 +254,12 @@ class Demo:
 
     # -------------------------------------------------------------------------------------------------------- looking
 
-    def _trained(self) -> Mapping[str, int]:
-        return {c["id"]: c["newest_version"] for c in self.wired.queries.circuits(200).entries}
+    def _circuits(self) -> list[Mapping[str, Any]]:
+        return list(every(self.wired.queries.circuits))
 
     def _phases(self) -> dict[str, str]:
         queries = self.wired.queries
-        releases = [*queries.open_releases(), *queries.ended_releases(200).entries]
+        releases = [*queries.open_releases(), *every(queries.ended_releases)]
         return {str(release["id"]): str(release["phase"]) for release in releases}
 
     def _wait_for(self, circuit: str, version: int, phase: Phase) -> None:
@@ -260,54 +273,96 @@ class Demo:
     def _until(self, reached: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not reached():
-            self.runtime.check()
             if time.monotonic() > deadline:
-                raise DemoFailed(
-                    f"waited {PATIENCE_SECONDS} s for {what}. Releases: {_counted(self._phases().values())}. "
-                    f"The logs are in {self.runtime.logs}"
-                )
-            time.sleep(0.3)
+                raise DemoFailed(f"Waited {PATIENCE_SECONDS} s for {what}.\n{self._standing()}")
+            self._wait_a_moment(0.3)
+
+    def _wait_a_moment(self, seconds: float) -> None:
+        """Wait, as long as every part of the runtime is alive; remembers how much memory they took at most."""
+        self.runtime.check()
+        if time.monotonic() - self._memory_looked_at > MEMORY_EVERY_SECONDS:
+            self.most_memory = max(self.most_memory, self.runtime.memory_bytes())
+            self._memory_looked_at = time.monotonic()
+        time.sleep(seconds)
+
+    def _standing(self) -> str:
+        """How far everything came, for somebody who has to find out why it came no farther."""
+        open_releases = self.wired.queries.open_releases()
+        waiting = [f"  {r['id']} is {r['phase']} since {r['since']}" for r in open_releases]
+        letters = [f"  {letter['source']}: {letter['reason']}" for letter in self.wired.queries.dead_letters(5).entries]
+        return "\n".join(
+            [
+                f"Releases: {_counted(self._phases().values()) or 'none'}.",
+                *waiting,
+                *(["Dead letters, newest first:", *letters] if letters else []),
+                self.runtime.last_words("host"),
+            ]
+        )
 
 
-def _counted(phases: Iterator[str] | Any) -> str:
-    counts: dict[str, int] = {}
-    for phase in phases:
-        counts[phase] = counts.get(phase, 0) + 1
-    return ", ".join(f"{count} {phase}" for phase, count in sorted(counts.items()))
+def _counted(phases: Iterable[str]) -> str:
+    return ", ".join(f"{count} {phase}" for phase, count in sorted(Counter(phases).items()))
 
 
-def prepare(home: Path, now: datetime, readings: Path | None, mapping: Path | None) -> tuple[Fleet, Path, Path]:
+def clear(home: Path) -> None:
+    """Empty a demonstration's folder: it starts from nothing. Raises DemoFailed for a folder that is something else."""
+    if not home.exists():
+        home.mkdir(parents=True)
+    elif any(home.iterdir()) and not (home / LOCK).exists():
+        raise DemoFailed(f"{home} holds something that no demonstration left there. Give an empty folder.")
+    with only_one(home):
+        for child in home.iterdir():
+            if child.name != LOCK:
+                shutil.rmtree(child) if child.is_dir() else child.unlink()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A fleet, what its sensors delivered, and what is to be said about that."""
+
+    fleet: Fleet
+    landing: Path
+    config: Path
+    note: str
+
+
+def prepare(home: Path, now: datetime, readings: Path | None, mapping: Path | None) -> Prepared:
     """Landing files and configuration below `home`: simulated, or from somebody's own folder through a mapping."""
     landing, config = home / "landing", home / "config"
     if readings and mapping:
         report = map_readings(readings, mapping, landing, config, now.date(), load_fleet(REPOSITORY / "config").policy)
-        print(report)
-        return report.fleet, landing, config
+        return Prepared(report.fleet, landing, config, str(report))
     cutoff = (now - timedelta(days=2)).date()
     fleet = copy_configuration(REPOSITORY / "config", config, cutoff_date=cutoff, overrides={STORY.unusable: UNUSABLE})
-    write_readings(fleet, landing, now - timedelta(days=HISTORY_DAYS), now)
-    return fleet, landing, config
+    written = write_readings(fleet, landing, now - timedelta(days=HISTORY_DAYS), now)
+    note = f"{HISTORY_DAYS} days of simulated readings, {written.rows} rows, are in {shown(landing)}."
+    return Prepared(fleet, landing, config, note)
 
 
 def perform(home: Path, port: int, readings: Path | None, mapping: Path | None) -> Mapping[str, Any]:
     """Play the whole demonstration in a fresh `home` and return its summary."""
-    began, stage = time.monotonic(), Stagehand()
-    now = datetime.now(UTC)
-    home.mkdir(parents=True, exist_ok=True)
-    for child in home.iterdir():  # a demonstration starts from nothing; a running one holds its lock file
-        if child.name != "running.lock":
-            shutil.rmtree(child) if child.is_dir() else child.unlink()
-    stage.scene("Preparing readings and configuration, starting storage, Event Grid, model platform and the app")
-    fleet, landing, config = prepare(home, now, readings, mapping)
-    yesterday = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(hours=6)
-    with LocalRuntime(home, config, landing, port=port, pace=PACE) as runtime:
-        stage.say(f"The app is at {runtime.url}, its logs are in {runtime.logs.relative_to(REPOSITORY)}")
-        demo = Demo(runtime, fleet, None if readings else STORY, stage)
+    began, stage, now = time.monotonic(), Stagehand(), datetime.now(UTC)
+    clear(home)
+    stage.scene("Storage, Event Grid, token issuer, model platform and the app start")
+    prepared = prepare(home, now, readings, mapping)
+    stage.say(prepared.note)
+    with LocalRuntime(home, prepared.config, prepared.landing, port=port, pace=PACE) as runtime:
+        stage.say(f"The app is at {runtime.url}, its logs are in {shown(runtime.logs)}.")
+        demo = Demo(runtime, prepared.fleet, None if readings else STORY, stage)
+        yesterday = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(hours=6)
         demo.play(yesterday)
-        summary = summarise(demo.wired, runtime.services.event_grid, fleet, REPOSITORY, time.monotonic() - began)
-        summary["memory_mb"] = round(runtime.memory_bytes() / 1e6)
+        deliveries = runtime.services.event_grid.deliveries(limit=100_000)
+        summary = summarise(demo.wired.queries, deliveries, REPOSITORY)
+        summary["memory_mb"] = round(demo.most_memory / 1e6)
+        summary["seconds"] = round(time.monotonic() - began, 1)
     (home / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def shown(path: Path) -> str:
+    """A path as a person would write it from the repository's folder."""
+    relative = os.path.relpath(path, REPOSITORY)
+    return str(path) if relative.startswith("..") else relative
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -319,38 +374,76 @@ def main(arguments: list[str] | None = None) -> int:
     if bool(given.data) != bool(given.mapping):
         parser.error("DATA and MAPPING belong together: make demo DATA=folder MAPPING=file.yml")
     logging.disable(logging.INFO)
+    home = given.home.resolve()
     try:
         port = configured_port("FLEET_PORT", "the app")
-        summary = perform(given.home.resolve(), port, given.data, given.mapping)
-    except (
-        AzuriteError,
-        ConfigurationError,
-        DemoFailed,
-        MappingError,
-        PortTaken,
-        RuntimeFailed,
-        SettingsError,
-        ValueError,
-    ) as error:
+        summary = perform(home, port, given.data, given.mapping)
+    except EXPECTED as error:
         print(f"\nThe demonstration failed. {error}", file=sys.stderr)
+        if (home / "logs").is_dir():
+            print(f"All logs are in {shown(home / 'logs')}.", file=sys.stderr)
         return 1
-    _show(summary, given.home)
+    except KeyboardInterrupt:
+        print("\nStopped. Everything that ran has ended; make demo starts anew.", file=sys.stderr)
+        return 130
+    show(summary, home)
     return 0
 
 
-def _show(summary: Mapping[str, Any], home: Path) -> None:
+EXPECTED = (
+    AzuriteError,
+    BadPeopleFile,
+    ConfigurationError,
+    DemoFailed,
+    FleetError,
+    MappingError,
+    PortTaken,
+    RuntimeFailed,
+    SettingsError,
+    requests.RequestException,
+    OSError,
+    ValueError,
+)
+"""What can go wrong on somebody's machine; their texts say what to do."""
+
+
+def show(summary: Mapping[str, Any], home: Path) -> None:
+    """What it came to, and what to do next."""
     console = Console(highlight=False)
-    console.print(f"\n[bold]{summary['circuits']} circuits in {summary['seconds']:.0f} s[/bold]")
+    lines = Table.grid(padding=(0, 2))
     for name in ("live", "rejected", "failed", "superseded"):
-        console.print(f"  {name:<11}{', '.join(summary[name]) or '-'}")
+        lines.add_row(f"  {name}", ", ".join(summary[name]) or "-")
+    for release, reason in summary["reasons"].items():
+        lines.add_row("", f"{release} {reason}")
     duplicate = summary["duplicate_event"]
-    console.print(f"  one event delivered {duplicate['delivered']} times had {duplicate['effects']} effect")
-    console.print(f"  job found by the reconciler: {summary['recovered_job'] or '-'}")
-    console.print(f"  trainings at once: at most {summary['max_parallel_training']}")
-    console.print(
-        f"  {len(summary['predictions'])} prediction files, such as {next(iter(summary['predictions']), '-')}"
+    if duplicate["delivered"] > 1:
+        effects = f"{duplicate['effects']} effect{'s' * (duplicate['effects'] != 1)}"
+        lines.add_row("  repeated", f"{duplicate['release']} was told {duplicate['delivered']} times, with {effects}")
+    if summary["recovered_job"]:
+        lines.add_row("  never told", f"the end of {summary['recovered_release']}'s test job: the reconciler found it")
+    failed = [circuit for circuit, verdict in summary["quality"].items() if not verdict.startswith("passed")]
+    lines.add_row("  quality", f"the newest readings failed for {', '.join(failed)}" if failed else "all passed")
+    lines.add_row(
+        "  at once", f"{summary['max_parallel_training']} trainings at most, {summary['memory_mb']} MB at most"
     )
-    console.print(f"  all of it: {home / 'summary.json'}")
+    lines.add_row("  predictions", f"{len(summary['predictions'])} files, one for each circuit that serves")
+    console.print(f"\n[bold]{summary['circuits']} circuits in {summary['seconds']:.0f} s[/bold]")
+    console.print(lines)
+    if summary["predictions"]:
+        _show_forecast(console, summary["predictions"][0])
+    console.print("\n[bold]Next[/bold]")
+    console.print(f"  {shown(home / 'summary.json')} has all of this, {shown(home / 'lake')} the data.")
+    console.print("  make up   keeps the same app running for you: train, approve, look around.")
+
+
+def _show_forecast(console: Console, file: str) -> None:
+    forecast = pl.read_parquet(REPOSITORY / file).sort("timestamp").head(3)
+    table = Table("hour (UTC)", "forecast", "between", "and", box=None, padding=(0, 2), header_style="")
+    for row in forecast.iter_rows(named=True):
+        numbers = (f"{row[name]:.2f}" for name in ("forecast", "lower", "upper"))
+        table.add_row(f"{row['timestamp']:%Y-%m-%d %H:%M}", *numbers)
+    console.print(f"\n  The first hours of {file}:")
+    console.print(Padding(table, (0, 0, 0, 2)))
 
 
 if __name__ == "__main__":

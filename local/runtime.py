@@ -1,6 +1,7 @@
 """The embedded runtime: storage, Event Grid, issuer, model platform and function host, started and stopped together.
 
-Everything it keeps lies below one home folder, so that it can be stopped and started again where it was.
+Everything it keeps lies below one home folder, so that it can be stopped and started again where it was. While it runs,
+`environment.json` in that folder holds what other programs need to be wired to it: see `environment_of`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
+import psutil
 import requests
 
 from local.azurite import Azurite
@@ -32,11 +34,15 @@ from shared.settings import Settings
 from shared.wiring import provision
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+LOCK, ENVIRONMENT = "running.lock", "environment.json"
 PEOPLE = REPOSITORY / "local" / "people.yml"
 TOPIC = "fleet"
 TOPIC_ID = "/subscriptions/local/resourceGroups/local/providers/Microsoft.EventGrid/topics/fleet"
 START_SECONDS = 90
 STOP_SECONDS = 30
+GRACE_SECONDS = 5
+"""What running functions get at the end; what they leave unfinished is taken up at the next start."""
+LOG_LIMIT = 5_000_000
 
 SYSTEM_TOPICS: Mapping[str, str] = {
     "dev": workspace_id(Stage.DEV),
@@ -71,12 +77,15 @@ class Pace:
     first_job_look_seconds: int = 20
     longest_look_seconds: int = 60
     slot_wait_seconds: int = 2
+    queue_lease_seconds: int = 60
+    """After which the work of a host that was killed is taken up again; ten minutes on Azure."""
 
 
 @dataclass
 class LocalRuntime:
-    """One runtime in `home`, serving the app at `port` (0: a free one) with the configuration of `config`.
+    """One runtime in `home` with the configuration of `config`, whose ETL reads `landing`. Ports: 0 is a free one.
 
+    port: the app's; services_port: Event Grid's and the token issuer's; platform_port: the model platform's.
     Raises RuntimeFailed, PortTaken, AzuriteError and SettingsError with what to do.
     """
 
@@ -84,6 +93,8 @@ class LocalRuntime:
     config: Path
     landing: Path
     port: int = 0
+    services_port: int = 0
+    platform_port: int = 0
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
@@ -108,13 +119,18 @@ class LocalRuntime:
     def _start(self) -> Self:
         for folder in (self.home, self.lake, self.landing, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        self._open.enter_context(_only_one(self.home / "running.lock"))
+        self._open.enter_context(only_one(self.home))
+        for log in self.logs.glob("*.log"):
+            if log.stat().st_size > LOG_LIMIT:
+                log.replace(log.with_suffix(".log.1"))
+        _reach_this_machine_directly()
         self.keys = _kept_keys(self.home / "keys.json")
-        self.services = self._open.enter_context(LocalServices(self.home / "services", PEOPLE))
+        services = LocalServices(self.home / "services", PEOPLE, port=self.services_port)
+        self.services = self._open.enter_context(services)
         self.topic = self.services.event_grid.create_topic(TOPIC, resource_id=TOPIC_ID, key=self.keys["topic"])
         for name, resource in SYSTEM_TOPICS.items():
             self.services.event_grid.create_topic(name, resource_id=resource, key=self.keys["topic"])
-        self.platform_url = f"http://{LOOPBACK}:{free_port()}"
+        self.platform_url = f"http://{LOOPBACK}:{self.platform_port or free_port()}"
         self.url = f"http://{LOOPBACK}:{self.port or free_port()}"
         self.storage = self._open.enter_context(Azurite(location=self.home / "storage"))
         self.environment = self._settings()
@@ -124,6 +140,8 @@ class LocalRuntime:
         self.start_host()
         self._subscribe()
         self._wait("platform", f"{self.platform_url}/health", {"Authorization": f"Bearer {self.keys['platform']}"})
+        _write_private(self.home / ENVIRONMENT, self.environment)
+        self._open.callback((self.home / ENVIRONMENT).unlink, missing_ok=True)
         return self
 
     def stop(self) -> None:
@@ -133,10 +151,16 @@ class LocalRuntime:
         self._open.close()
 
     def start_host(self) -> None:
-        """Start the function host, or start it again after `kill_host`."""
-        port = self.url.rpartition(":")[2]
-        command = [sys.executable, "-m", "local.functions_host", "--app", "function_app:app"]
-        self._run("host", [*command, "--port", port, "--script-root", str(REPOSITORY)])
+        """Start the function host, or start it again after it has ended."""
+        options = {
+            "--app": "function_app:app",
+            "--port": self.url.rpartition(":")[2],
+            "--script-root": str(REPOSITORY),
+            "--grace": str(GRACE_SECONDS),
+            "--queue-lease": str(self.pace.queue_lease_seconds),
+        }
+        flags = [part for option in options.items() for part in option]
+        self._run("host", [sys.executable, "-m", "local.functions_host", "--stop-with-stdin", *flags])
         self._wait("host", f"{self.url}/api/health", {})
 
     def kill_host(self) -> None:
@@ -145,14 +169,22 @@ class LocalRuntime:
         process.kill()
         process.wait()
 
+    def host_has_ended(self) -> bool:
+        """Whether the function host, which nobody stopped, runs no more."""
+        return self._processes["host"].poll() is not None
+
     def check(self) -> None:
-        """Return while every part runs; raise RuntimeFailed otherwise."""
+        """Return while every part runs; raise RuntimeFailed, or AzuriteError, otherwise."""
         self.storage.check()
         for name, process in self._processes.items():
             if process.poll() is not None:
-                log = self.logs / f"{name}.log"
-                code = process.returncode
-                raise RuntimeFailed(f"the {name} ended with exit code {code}; its last words:\n{_tail(log)}")
+                raise RuntimeFailed(f"The {name} ended with exit code {process.returncode}.\n{self.last_words(name)}")
+
+    def last_words(self, name: str, lines: int = 15) -> str:
+        """The end of a part's log, with the log's address."""
+        log = self.logs / f"{name}.log"
+        text = log.read_text(errors="replace").splitlines() if log.exists() else []
+        return f"Its log, {log}, ends:\n" + ("\n".join(f"  {line}" for line in text[-lines:]) or "  (it said nothing)")
 
     # ------------------------------------------------------------------------------------------------------- requests
 
@@ -174,14 +206,13 @@ class LocalRuntime:
         return session
 
     def memory_bytes(self) -> int:
-        """The proportional memory of this process and all it started."""
-        import psutil
-
+        """The memory of this process and all it started; what they share counts once where the system tells (Linux)."""
         here = psutil.Process()
         total = 0
         for process in [here, *here.children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
-                total += process.memory_full_info().pss
+                used = process.memory_full_info()
+                total += getattr(used, "pss", used.uss)
         return total
 
     # -------------------------------------------------------------------------------------------------------- parts
@@ -239,17 +270,18 @@ class LocalRuntime:
                 )
 
     def _run(self, name: str, command: list[str]) -> None:
-        log: IO[bytes] = (self.logs / f"{name}.log").open("ab")
-        self._open.callback(log.close)
-        self._processes[name] = subprocess.Popen(
-            command,
-            cwd=REPOSITORY,
-            env={**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        # Where no bytecode may lie beside the sources, compiling MLflow's thousand modules costs seconds a start.
+        compiled = {"PYTHONPYCACHEPREFIX": str(REPOSITORY / ".local" / "pycache"), "PYTHONDONTWRITEBYTECODE": ""}
+        with (self.logs / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env={**os.environ, **self.environment, **compiled, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in the terminal must reach this process first
+            )
 
     def _end(self, name: str) -> None:
         process = self._processes.pop(name, None)
@@ -270,31 +302,61 @@ class LocalRuntime:
                 if requests.get(address, headers=headers, timeout=5).ok:
                     return
             time.sleep(0.1)
-        raise RuntimeFailed(f"the {name} did not get ready in {START_SECONDS} s:\n{_tail(self.logs / f'{name}.log')}")
+        raise RuntimeFailed(f"The {name} did not get ready in {START_SECONDS} s.\n{self.last_words(name)}")
+
+
+def environment_of(home: Path) -> dict[str, str]:
+    """What `shared.wiring.wire` needs to reach the runtime that runs in `home`; raises RuntimeFailed when none does."""
+    if not _is_held(home):
+        raise RuntimeFailed(f"Nothing runs in {home}. Start it first: make up")
+    try:
+        environment: dict[str, str] = json.loads((home / ENVIRONMENT).read_text())
+    except FileNotFoundError:
+        raise RuntimeFailed(f"The runtime in {home} is starting or stopping. Try again in a few seconds.") from None
+    return environment
+
+
+def _is_held(home: Path) -> bool:
+    if not (home / LOCK).exists():
+        return False
+    try:
+        with only_one(home):
+            return False
+    except RuntimeFailed:
+        return True
 
 
 @contextlib.contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Hold the home folder: two runtimes in it would write the same files."""
-    with lock.open("a") as file:
+def only_one(home: Path) -> Iterator[None]:
+    """Hold the home folder: two runtimes in it would write the same files. Raises RuntimeFailed."""
+    with (home / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RuntimeFailed(f"another runtime uses {lock.parent}; stop it first") from None
+            raise RuntimeFailed(f"Another runtime uses {home}. Stop it first, or give another folder.") from None
         yield
 
 
 def _kept_keys(path: Path) -> dict[str, str]:
-    """The runtime's own keys, made once and readable by their owner only."""
-    names = ("master", "host", "event_grid", "topic", "platform")
+    """The runtime's own keys, made once."""
     if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump({name: secrets.token_urlsafe(32) for name in names}, file)
+        names = ("master", "host", "event_grid", "topic", "platform")
+        _write_private(path, {name: secrets.token_urlsafe(32) for name in names})
     keys: dict[str, str] = json.loads(path.read_text())
     return keys
 
 
-def _tail(log: Path, lines: int = 20) -> str:
-    text = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return "\n".join(text[-lines:]) or "(it said nothing)"
+def _write_private(path: Path, content: Mapping[str, str]) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    partial = path.with_suffix(".writing")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(content, file, indent=2)
+    partial.replace(path)
+
+
+def _reach_this_machine_directly() -> None:
+    """Every part is on the loopback: a proxy that the environment names must not be asked for it."""
+    for name in ("NO_PROXY", "no_proxy"):
+        direct = [part for part in os.environ.get(name, "").split(",") if part]
+        os.environ[name] = ",".join(dict.fromkeys([*direct, LOOPBACK, "localhost"]))

@@ -2,79 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from local.event_grid import DeliveryState, EventGridService
-from shared.configuration import Fleet
+from local.event_grid import Delivery, DeliveryState
 from shared.domain.release import Phase
-from shared.domain.scoring import QUALITY
+from shared.domain.scoring import QUALITY, SCORING
 from shared.domain.training import TRAINING
+from shared.queries import PAGE_SIZES, Listing, Queries
 from shared.signals import MODEL_REGISTERED, RUN_COMPLETED, RUN_STATUS_CHANGED
-from shared.wiring import Wired
+
+Line = Mapping[str, Any]
+Histories = Mapping[str, Sequence[Line]]
+"""Every line of every release's history, by release id."""
 
 
-def summarise(wired: Wired, event_grid: EventGridService, fleet: Fleet, root: Path, seconds: float) -> dict[str, Any]:
+def summarise(queries: Queries, deliveries: Sequence[Delivery], root: Path) -> dict[str, Any]:
     """The summary; `root` is the folder that the paths of predictions are relative to."""
-    queries = wired.queries
-    releases = [release for circuit in fleet.circuits for release in queries.releases_of(circuit)]
+    circuits = [str(circuit["id"]) for circuit in every(queries.circuits)]
+    releases = [release for circuit in circuits for release in queries.releases_of(circuit)]
     histories = {release["id"]: queries.history(release["circuit"], release["id"]) for release in releases}
-    trainings = [run for circuit in fleet.circuits for run in queries.ended(circuit, TRAINING)]
-    checks = [check for circuit in fleet.circuits for check in queries.ended(circuit, QUALITY)]
-    lake = Path(wired.settings.lake)
-    predictions = sorted(lake.glob("predictions/*/*/*.parquet"))
+    trainings = [run for circuit in circuits for run in queries.ended(circuit, TRAINING)]
+    scorings = [run for circuit in circuits for run in queries.ended(circuit, SCORING)]
+    recovered = recovered_job(deliveries, histories)
     return {
-        "circuits": len(fleet),
+        "circuits": len(circuits),
         "releases": len(releases),
         **{
-            name: sorted(release["id"] for release in releases if release["phase"] == phase)
-            for name, phase in (
-                ("live", Phase.LIVE),
-                ("rejected", Phase.REJECTED),
-                ("failed", Phase.FAILED),
-                ("superseded", Phase.SUPERSEDED),
-            )
+            str(phase): sorted(release["id"] for release in releases if release["phase"] == phase)
+            for phase in (Phase.LIVE, Phase.REJECTED, Phase.FAILED, Phase.SUPERSEDED)
         },
         "reasons": {release["id"]: release["reason"] for release in releases if release["reason"]},
-        "predictions": [str(path.relative_to(root)) for path in predictions],
-        "quality": {phase: _ids(checks, phase) for phase in sorted({check["phase"] for check in checks})},
-        "duplicate_event": _duplicate(event_grid, histories),
-        "recovered_job": _recovered(event_grid, histories),
+        "predictions": published(scorings, root),
+        "quality": newest_verdicts(check for circuit in circuits for check in queries.ended(circuit, QUALITY)),
+        "duplicate_event": most_delivered(deliveries, histories),
+        "recovered_job": recovered[1],
+        "recovered_release": recovered[0],
         "max_parallel_training": most_at_once((run["started_at"], run["ended_at"]) for run in trainings),
-        "seconds": round(seconds, 1),
     }
 
 
-def _ids(checks: Iterable[Mapping[str, Any]], phase: str) -> list[str]:
-    return sorted({check["circuit"] for check in checks if check["phase"] == phase})
+def every(listed: Callable[[int, str | None], Listing]) -> Iterator[Mapping[str, Any]]:
+    """Every entry of a list that is given page by page."""
+    continuation = None
+    while True:
+        listing = listed(PAGE_SIZES[-1], continuation)
+        yield from listing.entries
+        continuation = listing.continuation
+        if continuation is None:
+            return
 
 
-def _duplicate(event_grid: EventGridService, histories: Mapping[str, Any]) -> dict[str, Any]:
+def published(scorings: Iterable[Mapping[str, Any]], root: Path) -> list[str]:
+    """The files that scoring runs say they published, as far as they are there, relative to `root`."""
+    files = (Path(run["published_uri"]) for run in scorings if run["published_uri"])
+    return sorted(os.path.relpath(file, root) for file in files if file.is_file())
+
+
+def newest_verdicts(checks: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The verdict on the readings of each circuit's newest commit, with what is wrong with them."""
+    newest = sorted(checks, key=lambda check: (check["circuit"], check["created_at"]))
+    return {check["circuit"]: ": ".join([check["phase"], *check["problems"][:1]]) for check in newest}
+
+
+def most_delivered(deliveries: Iterable[Delivery], histories: Histories) -> dict[str, Any]:
     """The registration that was delivered most often, and how many lines of history it made."""
-    delivered: dict[str, list[str]] = {}
-    for delivery in event_grid.deliveries(event_type=MODEL_REGISTERED, state=DeliveryState.DELIVERED):
-        release = delivery.subject.removeprefix("models/sensor_model_")
-        delivered.setdefault(release, []).append(delivery.event_id)
-    release, deliveries = max(delivered.items(), key=lambda item: len(item[1]))
-    effects = [line for line in histories.get(release, ()) if line["event"].endswith("ModelRegistered")]
-    return {"release": release, "delivered": len(deliveries), "effects": len(effects)}
+    delivered: dict[str, int] = {}
+    for delivery in deliveries:
+        if delivery.event_type == MODEL_REGISTERED and delivery.state is DeliveryState.DELIVERED:
+            release = delivery.subject.removeprefix("models/sensor_model_")
+            delivered[release] = delivered.get(release, 0) + 1
+    if not delivered:
+        return {"release": "", "delivered": 0, "effects": 0}
+    release = max(delivered, key=lambda name: delivered[name])
+    effects = [line for line in histories.get(release, ()) if "ModelRegistered" in line["event"]]
+    return {"release": release, "delivered": delivered[release], "effects": len(effects)}
 
 
-def _recovered(event_grid: EventGridService, histories: Mapping[str, Any]) -> str:
-    """The first job that a timer found ended and of whose end no event was delivered."""
+def recovered_job(deliveries: Iterable[Delivery], histories: Histories) -> tuple[str, str]:
+    """The first job that a timer found ended and of whose end no event was delivered, after the release it tested."""
     told = {
         delivery.subject.rpartition("/")[2]
-        for kind in (RUN_COMPLETED, RUN_STATUS_CHANGED)
-        for delivery in event_grid.deliveries(event_type=kind, state=DeliveryState.DELIVERED)
+        for delivery in deliveries
+        if delivery.event_type in (RUN_COMPLETED, RUN_STATUS_CHANGED) and delivery.state is DeliveryState.DELIVERED
     }
-    for lines in histories.values():
+    for release, lines in histories.items():
         for line in lines:
             detail = line["detail"]
             if detail.get("noticed_by") == "reconciler" and "job" in detail and detail["job"] not in told:
-                return str(detail["job"])
-    return ""
+                return release, str(detail["job"])
+    return "", ""
 
 
 def most_at_once(spans: Iterable[tuple[str | None, str | None]]) -> int:
