@@ -20,6 +20,11 @@ REQUIRED_TAGS = (
     "rmse",
     "r2",
     "trained_at",
+    # What predictions are held against: without them a test inference could say nothing.
+    "forecast_horizon",
+    "target_min",
+    "target_max",
+    "target_sd",
 )
 
 

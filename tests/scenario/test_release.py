@@ -323,6 +323,14 @@ def test_a_model_whose_tags_never_come_fails_and_names_them(world: World) -> Non
     assert list(world.topic.alerts().values()) == [world.release(FIRST).reason]
 
 
+@pytest.mark.parametrize("tag", ["target_min", "forecast_horizon", "environment_version"])
+def test_a_model_that_nothing_can_be_held_against_is_never_asked_about(world: World, tag: str) -> None:
+    world.register(tags=model_tags(**{tag: ""}))  # type: ignore[arg-type]
+    world.run(minutes=20)
+    assert world.release(FIRST).reason == f"the model's tags never came: {tag}"
+    assert not world.approvals.asked
+
+
 def test_a_rejected_version_told_again_stays_rejected(world: World) -> None:
     world.register()
     world.run(minutes=1)
