@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import shutil
 import sys
 import time
@@ -39,7 +38,7 @@ from local.platform.faults import FaultKind, FaultSwitches
 from local.platform.names import Work
 from local.ports import PortTaken, configured_port
 from local.readings import write_readings
-from local.runtime import LOCK, REPOSITORY, LocalRuntime, Pace, RuntimeFailed, only_one
+from local.runtime import LOCK, REPOSITORY, LocalRuntime, Pace, RuntimeFailed, only_one, shown
 from local.summary import every, summarise
 from shared.configuration import ConfigurationError, Fleet, load_fleet
 from shared.domain.lake import ROOT as LAKE
@@ -359,12 +358,6 @@ def perform(home: Path, port: int, readings: Path | None, mapping: Path | None) 
     return summary
 
 
-def shown(path: Path) -> str:
-    """A path as a person would write it from the repository's folder."""
-    relative = os.path.relpath(path, REPOSITORY)
-    return str(path) if relative.startswith("..") else relative
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--home", type=Path, default=HOME, help="where everything is kept (default: .local/demo)")
@@ -423,9 +416,8 @@ def show(summary: Mapping[str, Any], home: Path) -> None:
         lines.add_row("  never told", f"the end of {summary['recovered_release']}'s test job: the reconciler found it")
     failed = [circuit for circuit, verdict in summary["quality"].items() if not verdict.startswith("passed")]
     lines.add_row("  quality", f"the newest readings failed for {', '.join(failed)}" if failed else "all passed")
-    lines.add_row(
-        "  at once", f"{summary['max_parallel_training']} trainings at most, {summary['memory_mb']} MB at most"
-    )
+    most = f"{summary['max_parallel_training']} trainings at once, {summary['memory_mb']} MB of memory"
+    lines.add_row("  at most", most)
     lines.add_row("  predictions", f"{len(summary['predictions'])} files, one for each circuit that serves")
     console.print(f"\n[bold]{summary['circuits']} circuits in {summary['seconds']:.0f} s[/bold]")
     console.print(lines)

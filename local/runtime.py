@@ -26,7 +26,7 @@ import requests
 from local.azurite import Azurite
 from local.event_grid import DeadLetterDestination, Subscription
 from local.platform.names import STORAGE_ID, workspace_id
-from local.ports import LOOPBACK, free_port
+from local.ports import LOOPBACK, PortTaken, accepts, free_port, free_ports, require_free
 from local.services import LocalServices
 from shared import signals
 from shared.domain.values import Stage
@@ -42,6 +42,7 @@ START_SECONDS = 90
 STOP_SECONDS = 30
 GRACE_SECONDS = 5
 """What running functions get at the end; what they leave unfinished is taken up at the next start."""
+PORT_SECONDS = 10
 LOG_LIMIT = 5_000_000
 
 SYSTEM_TOPICS: Mapping[str, str] = {
@@ -83,18 +84,16 @@ class Pace:
 
 @dataclass
 class LocalRuntime:
-    """One runtime in `home` with the configuration of `config`, whose ETL reads `landing`. Ports: 0 is a free one.
+    """One runtime in `home` with the configuration of `config`, whose ETL reads `landing`.
 
-    port: the app's; services_port: Event Grid's and the token issuer's; platform_port: the model platform's.
-    Raises RuntimeFailed, PortTaken, AzuriteError and SettingsError with what to do.
+    port: the app's (0: a free one); Event Grid with the token issuer and the model platform take the two after it, if
+    they are free. Raises RuntimeFailed, PortTaken, AzuriteError and SettingsError with what to do.
     """
 
     home: Path
     config: Path
     landing: Path
     port: int = 0
-    services_port: int = 0
-    platform_port: int = 0
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
@@ -125,14 +124,16 @@ class LocalRuntime:
                 log.replace(log.with_suffix(".log.1"))
         _reach_this_machine_directly()
         self.keys = _kept_keys(self.home / "keys.json")
-        services = LocalServices(self.home / "services", PEOPLE, port=self.services_port)
+        ports = self._ports()
+        services = LocalServices(self.home / "services", PEOPLE, port=ports["services"])
         self.services = self._open.enter_context(services)
         self.topic = self.services.event_grid.create_topic(TOPIC, resource_id=TOPIC_ID, key=self.keys["topic"])
         for name, resource in SYSTEM_TOPICS.items():
             self.services.event_grid.create_topic(name, resource_id=resource, key=self.keys["topic"])
-        self.platform_url = f"http://{LOOPBACK}:{self.platform_port or free_port()}"
-        self.url = f"http://{LOOPBACK}:{self.port or free_port()}"
-        self.storage = self._open.enter_context(Azurite(location=self.home / "storage"))
+        self.platform_url = f"http://{LOOPBACK}:{ports['platform']}"
+        self.url = f"http://{LOOPBACK}:{ports['app']}"
+        emulator = Azurite(self.home / "storage", (ports["blob"], ports["queue"], ports["table"]))
+        self.storage = self._open.enter_context(emulator)
         self.environment = self._settings()
         # The platform imports for seconds: everything else comes up beside it.
         self._run("platform", self._platform_command())
@@ -184,7 +185,9 @@ class LocalRuntime:
         """The end of a part's log, with the log's address."""
         log = self.logs / f"{name}.log"
         text = log.read_text(errors="replace").splitlines() if log.exists() else []
-        return f"Its log, {log}, ends:\n" + ("\n".join(f"  {line}" for line in text[-lines:]) or "  (it said nothing)")
+        return f"Its log, {shown(log)}, ends:\n" + (
+            "\n".join(f"  {line}" for line in text[-lines:]) or "  (it said nothing)"
+        )
 
     # ------------------------------------------------------------------------------------------------------- requests
 
@@ -216,6 +219,26 @@ class LocalRuntime:
         return total
 
     # -------------------------------------------------------------------------------------------------------- parts
+
+    def _ports(self) -> dict[str, int]:
+        """The parts' ports, the same at every start if they can be: addresses of documents hold them.
+
+        A runtime that was killed needs a moment until its parts have noticed; two emulators would spoil one folder.
+        """
+        kept_in = self.home / "ports.json"
+        kept: dict[str, int] = json.loads(kept_in.read_text()) if kept_in.exists() else {}
+        patience = time.monotonic() + PORT_SECONDS
+        while any(accepts(port) for port in kept.values()) and time.monotonic() < patience:
+            time.sleep(0.1)
+        if self.port:
+            require_free(self.port, "the app", setting="FLEET_PORT")
+        app = self.port or kept.get("app") or free_port()
+        wanted = {"services": app + 1, "platform": app + 2, "blob": 0, "queue": 0, "table": 0, **kept, "app": app}
+        ports: dict[str, int] = {}
+        for (name, port), instead in zip(wanted.items(), free_ports(len(wanted)), strict=True):
+            ports[name] = port if port not in ports.values() and _is_free(port) else instead
+        kept_in.write_text(json.dumps(ports))
+        return ports
 
     def _settings(self) -> dict[str, str]:
         pace = self.pace
@@ -305,14 +328,22 @@ class LocalRuntime:
         raise RuntimeFailed(f"The {name} did not get ready in {START_SECONDS} s.\n{self.last_words(name)}")
 
 
+def shown(path: Path) -> str:
+    """A path as a person would write it from the repository's folder."""
+    relative = os.path.relpath(path, REPOSITORY)
+    return str(path) if relative.startswith("..") else relative
+
+
 def environment_of(home: Path) -> dict[str, str]:
     """What `shared.wiring.wire` needs to reach the runtime that runs in `home`; raises RuntimeFailed when none does."""
     if not _is_held(home):
-        raise RuntimeFailed(f"Nothing runs in {home}. Start it first: make up")
+        raise RuntimeFailed(f"Nothing runs in {shown(home)}. Start it first: make up")
     try:
         environment: dict[str, str] = json.loads((home / ENVIRONMENT).read_text())
     except FileNotFoundError:
-        raise RuntimeFailed(f"The runtime in {home} is starting or stopping. Try again in a few seconds.") from None
+        raise RuntimeFailed(
+            f"The runtime in {shown(home)} is starting or stopping. Try again in a few seconds."
+        ) from None
     return environment
 
 
@@ -333,8 +364,18 @@ def only_one(home: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RuntimeFailed(f"Another runtime uses {home}. Stop it first, or give another folder.") from None
+            raise RuntimeFailed(f"Another runtime uses {shown(home)} already. Stop it first.") from None
         yield
+
+
+def _is_free(port: int) -> bool:
+    if not 0 < port < 65536:
+        return False
+    try:
+        require_free(port, "a part of the runtime")
+    except PortTaken:
+        return False
+    return True
 
 
 def _kept_keys(path: Path) -> dict[str, str]:

@@ -67,7 +67,7 @@ class TrainingBuild:
         """Train every circuit for the change and return how each ended; `told` hears of every start and end."""
         unknown = sorted(set(circuits) - set(self._application.directory.circuits()))
         if unknown:
-            raise Invalid("circuits", f"{', '.join(unknown)} are not configured", "circuits of plants_circuits.yml")
+            raise Invalid("circuits", f"not configured: {', '.join(unknown)}", "circuits of plants_circuits.yml")
         for circuit in circuits:
             asked = m.TrainingRequested(
                 root=circuit, commit=change.commit, author=change.author, pull_request=change.pull_request
