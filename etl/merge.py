@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 KEY = ["sensor_id", "timestamp"]
 COMMIT_ATTEMPTS = 6
+EXAMPLES = 3  # rewritten values that are shown of each sensor; the counts cover all, and the version before has all
 
 
 class MergeConflict(RuntimeError):
@@ -32,33 +33,34 @@ class MergeConflict(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangeSummary:
     """What a batch changes in the table, and the version that holds it; None if there was nothing to change.
 
-    rows: the new state of every changed row (timestamp, date, sensor_id, features, and `is_new`).
     sensors: per changed sensor first and rows (of this change) and last (its newest timestamp in the table afterwards).
-    closed_days: sensor_id, date, late (new rows) and changed (rewritten rows) of days before the sensor's newest day.
+    closed_days: per sensor what changed in days before its newest one in the table: first_date, last_date, days, late
+    (new rows) and changed (rewritten rows).
+    rewritten: the values that were rewritten there, per sensor_id and column: readings, mean_before, mean_after.
+    examples: the first EXAMPLES of them per sensor: timestamp, column, before and after.
+    Each frame has sensor_id first, then its columns in this order, and is sorted by them.
     """
 
     table_id: str
     version: int | None
-    rows: pl.DataFrame
+    inserted: int
+    updated: int
+    first_date: date | None
+    last_date: date | None
     sensors: pl.DataFrame
     closed_days: pl.DataFrame
+    rewritten: pl.DataFrame
+    examples: pl.DataFrame
 
-    @property
-    def dates(self) -> tuple[date, date]:
-        """First and last date of the changed rows."""
-        dates = self.rows["date"].unique().sort()
-        return dates[0], dates[-1]
 
-    @property
-    def inserted(self) -> int:
-        return int(self.rows["is_new"].sum())
+@dataclass(frozen=True)
+class Change(ChangeSummary):
+    """With the new state of every changed row: timestamp, date, sensor_id, features, and `is_new`."""
 
-    @property
-    def updated(self) -> int:
-        return self.rows.height - self.inserted
+    rows: pl.DataFrame
 
 
 def resolve_duplicates(readings: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
@@ -129,9 +131,7 @@ def _compare(table: DeltaTable, rows: pl.DataFrame, features: Sequence[str]) -> 
     joined = rows.join(before.with_columns(known=True), on=KEY, how="left", suffix=" before")
     merged = joined.with_columns(pl.coalesce(name, f"{name} before").alias(name) for name in features)
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name} before")) for name in features)
-    changed = merged.filter(pl.col("known").is_null() | differs).select(
-        "timestamp", "date", "sensor_id", *features, pl.col("known").is_null().alias("is_new")
-    )
+    changed = merged.filter(pl.col("known").is_null() | differs).with_columns(is_new=pl.col("known").is_null())
     newest = stored.group_by("sensor_id").agg(pl.col("timestamp").max().alias("newest")).collect()
     sensors = (
         changed.group_by("sensor_id")
@@ -140,24 +140,58 @@ def _compare(table: DeltaTable, rows: pl.DataFrame, features: Sequence[str]) -> 
         .with_columns(pl.max_horizontal("last", "newest").alias("last"))
         .sort("sensor_id")
     )
-    closed_days = (
-        changed.join(newest, on="sensor_id")
-        .filter(pl.col("date") < pl.col("newest").dt.date())
-        .group_by("sensor_id", "date")
-        .agg(pl.col("is_new").sum().alias("late"), (~pl.col("is_new")).sum().alias("changed"))
-        .sort("sensor_id", "date")
-    )
+    closed = changed.join(newest, on="sensor_id").filter(pl.col("date") < pl.col("newest").dt.date())
+    rewritten = _rewritten_values(closed, features)
+    inserted = int(changed["is_new"].sum())
     return Change(
         table_id=str(table.metadata().id),
         version=None if changed.is_empty() else table.version() + 1,
-        rows=changed,
+        inserted=inserted,
+        updated=changed.height - inserted,
+        first_date=changed["date"].min(),  # type: ignore[arg-type]
+        last_date=changed["date"].max(),  # type: ignore[arg-type]
         sensors=sensors.drop("newest"),
-        closed_days=closed_days,
+        closed_days=closed.group_by("sensor_id")
+        .agg(
+            pl.col("date").min().alias("first_date"),
+            pl.col("date").max().alias("last_date"),
+            pl.col("date").n_unique().alias("days"),
+            pl.col("is_new").sum().alias("late"),
+            (~pl.col("is_new")).sum().alias("changed"),
+        )
+        .sort("sensor_id"),
+        rewritten=rewritten.group_by("sensor_id", "column")
+        .agg(
+            pl.len().alias("readings"),
+            pl.col("before").mean().alias("mean_before"),
+            pl.col("after").mean().alias("mean_after"),
+        )
+        .sort("sensor_id", "column"),
+        examples=rewritten.sort("sensor_id", "timestamp", "column")
+        .group_by("sensor_id", maintain_order=True)
+        .head(EXAMPLES),
+        rows=changed.select("timestamp", "date", "sensor_id", *features, "is_new"),
     )
 
 
+def _rewritten_values(closed: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
+    """Every value of rows that were known before and differs now: sensor_id, timestamp, column, before, after."""
+    known = closed.filter(~pl.col("is_new"))
+    columns = [
+        known.filter(pl.col(name).ne_missing(pl.col(f"{name} before"))).select(
+            "sensor_id",
+            "timestamp",
+            pl.lit(name).alias("column"),
+            pl.col(f"{name} before").alias("before"),
+            pl.col(name).alias("after"),
+        )
+        for name in features
+    ]
+    return pl.concat(columns)
+
+
 def _commit(table: DeltaTable, change: Change, metadata: Mapping[str, str]) -> None:
-    first, last = change.dates
+    first, last = change.first_date, change.last_date
     # The literal range lets delta-rs skip all other partitions; without retries inside, a commit that lost is compared
     # anew instead of being moved on top of rows nobody looked at.
     metrics = (
@@ -175,5 +209,6 @@ def _commit(table: DeltaTable, change: Change, metadata: Mapping[str, str]) -> N
         .execute()
     )
     done = (metrics["num_target_rows_inserted"], metrics["num_target_rows_updated"], table.version())
-    if done != (change.inserted, change.updated, change.version):
-        raise AssertionError(f"committed (inserted, updated, version) {done}, announced {change}")
+    announced = (change.inserted, change.updated, change.version)
+    if done != announced:
+        raise AssertionError(f"committed (inserted, updated, version) {done}, announced {announced}")

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from etl.storage import read_bytes, write_bytes
+
+if TYPE_CHECKING:  # whoever only reads reports needs none of these
+    from etl.merge import ChangeSummary
+    from etl.quality import SensorQuality
+    from etl.sources import Rejection
+    from shared.configuration import Fleet
+
+REJECTIONS_LISTED = 100
 
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
 
@@ -36,24 +48,52 @@ class SensorReport(_Row):
     quality: QualityReport
 
 
-class ClosedDay(_Row):
-    """Rows of a day that was over for its sensor: `late` ones were added, `changed` ones rewritten."""
+class RewrittenColumn(_Row):
+    """How many known values of a column were rewritten, and their means; None where there was no value."""
 
-    sensor_id: str
-    date: date
+    readings: int
+    mean_before: float | None
+    mean_after: float | None
+
+
+class RewrittenReading(_Row):
+    """One value that was rewritten."""
+
+    timestamp: datetime
+    column: str
+    before: float | None
+    after: float | None
+
+
+class ClosedDays(_Row):
+    """What a run changed in days that were over for the sensor: `late` rows were added, `changed` ones rewritten.
+
+    columns counts every rewritten value; examples are the earliest few. All of them can be compared with the table's
+    version before the run's.
+    """
+
+    first_date: date
+    last_date: date
+    days: int
     late: int
     changed: int
+    columns: dict[str, RewrittenColumn] = {}
+    examples: tuple[RewrittenReading, ...] = ()
 
 
 class RejectedSource(_Row):
-    """A source file that was left out, and why."""
+    """A source, or one sensor's readings in it, that was left out, and why."""
 
-    file: str
+    source: str
+    sensor_id: str | None = None
     reason: str
 
 
 class EtlReport(_Row):
-    """One run. version is None when the table held everything already; then there are no sensors either."""
+    """One run. version is None when the table held everything already; then there are no sensors either.
+
+    Of the rejections at most REJECTIONS_LISTED are listed; rejected counts them all.
+    """
 
     run_id: str
     table_id: str | None
@@ -63,8 +103,9 @@ class EtlReport(_Row):
     first_date: date | None = None
     last_date: date | None = None
     sensors: dict[str, SensorReport] = {}
-    changed_closed_days: tuple[ClosedDay, ...] = ()
+    changed_closed_days: dict[str, ClosedDays] = {}
     unknown_sensors: tuple[str, ...] = ()
+    rejected: int = 0
     rejected_sources: tuple[RejectedSource, ...] = ()
 
     def write(self, table_uri: str) -> None:
@@ -76,6 +117,63 @@ class EtlReport(_Row):
             return cls.model_validate_json(read_bytes(report_uri(table_uri, report_path(table_uri, run_id))))
         except FileNotFoundError:
             return None
+
+
+def build_report(
+    run_id: str,
+    change: ChangeSummary | None,
+    quality: Mapping[str, SensorQuality],
+    rejected: Sequence[Rejection],
+    fleet: Fleet,
+) -> EtlReport:
+    """The report of a run from what it changes, the quality of the changed rows and what it left out."""
+    table_id = change.table_id if change else None
+    listed = tuple(
+        RejectedSource(source=one.source, sensor_id=one.sensor_id, reason=one.reason)
+        for one in rejected[:REJECTIONS_LISTED]
+    )
+    report = EtlReport(run_id=run_id, table_id=table_id, version=None, rejected=len(rejected), rejected_sources=listed)
+    if change is None or change.version is None:
+        return report
+    known = {circuit.sensor_id for circuit in fleet}
+    return report.model_copy(
+        update={
+            "version": change.version,
+            "rows_inserted": change.inserted,
+            "rows_updated": change.updated,
+            "first_date": change.first_date,
+            "last_date": change.last_date,
+            "sensors": {
+                sensor_id: SensorReport(
+                    first=first, last=last, rows=rows, quality=QualityReport(**asdict(quality[sensor_id]))
+                )
+                for sensor_id, first, last, rows in change.sensors.iter_rows()
+            },
+            "changed_closed_days": _closed_days(change),
+            "unknown_sensors": tuple(sorted(set(quality) - known)),
+        }
+    )
+
+
+def _closed_days(change: ChangeSummary) -> dict[str, ClosedDays]:
+    columns: dict[str, dict[str, RewrittenColumn]] = defaultdict(dict)
+    for sensor_id, column, readings, before, after in change.rewritten.iter_rows():
+        columns[sensor_id][column] = RewrittenColumn(readings=readings, mean_before=before, mean_after=after)
+    examples: dict[str, list[RewrittenReading]] = defaultdict(list)
+    for sensor_id, timestamp, column, before, after in change.examples.iter_rows():
+        examples[sensor_id].append(RewrittenReading(timestamp=timestamp, column=column, before=before, after=after))
+    return {
+        sensor_id: ClosedDays(
+            first_date=first,
+            last_date=last,
+            days=days,
+            late=late,
+            changed=changed,
+            columns=columns[sensor_id],
+            examples=tuple(examples[sensor_id]),
+        )
+        for sensor_id, first, last, days, late, changed in change.closed_days.iter_rows()
+    }
 
 
 def report_path(table_uri: str, run_id: str) -> str:

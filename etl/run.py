@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 from etl import quality
 from etl.delta_log import CommitNotFound, read_commit
 from etl.merge import Change, MergeConflict, merge
-from etl.report import ClosedDay, EtlReport, QualityReport, RejectedSource, SensorReport, report_path
+from etl.report import EtlReport, build_report, report_path
 from etl.sources import Readings, SourceError, read_folder
 from shared.configuration import ConfigurationError, Fleet, Policy, load_fleet
 
@@ -57,34 +56,8 @@ def _was_committed(table_uri: str, report: EtlReport) -> bool:
 
 
 def _report(run_id: str, source: Readings, policy: Policy, fleet: Fleet, change: Change | None) -> EtlReport:
-    rejected = tuple(RejectedSource(file=file.file, reason=file.reason) for file in source.rejected)
-    if change is None or change.version is None:
-        table_id = change.table_id if change else None
-        return EtlReport(run_id=run_id, table_id=table_id, version=None, rejected_sources=rejected)
-    first_date, last_date = change.dates
-    counts = quality.assess(change.rows, policy.features)
-    known = {circuit.sensor_id for circuit in fleet}
-    return EtlReport(
-        run_id=run_id,
-        table_id=change.table_id,
-        version=change.version,
-        rows_inserted=change.inserted,
-        rows_updated=change.updated,
-        first_date=first_date,
-        last_date=last_date,
-        sensors={
-            row["sensor_id"]: SensorReport(
-                first=row["first"],
-                last=row["last"],
-                rows=row["rows"],
-                quality=QualityReport(**asdict(counts[row["sensor_id"]])),
-            )
-            for row in change.sensors.iter_rows(named=True)
-        },
-        changed_closed_days=tuple(ClosedDay(**row) for row in change.closed_days.iter_rows(named=True)),
-        unknown_sensors=tuple(sorted(set(counts) - known)),
-        rejected_sources=rejected,
-    )
+    counts = quality.assess(change.rows, policy.features) if change and change.version is not None else {}
+    return build_report(run_id, change, counts, source.rejected, fleet)
 
 
 def main(arguments: list[str] | None = None) -> int:

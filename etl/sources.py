@@ -1,9 +1,9 @@
-"""Sensor readings from a folder of Parquet and CSV files, checked file by file."""
+"""Sensor readings from a folder of Parquet and CSV files, checked file by file and sensor by sensor."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import polars as pl
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 SUFFIXES = (".parquet", ".csv")
+FLOOD_ROWS, FLOOD_SHARE = 24, 0.9
+REASONS_SHOWN = 20
 
 
 class SourceError(ValueError):
@@ -18,19 +20,24 @@ class SourceError(ValueError):
 
 
 @dataclass(frozen=True)
-class RejectedFile:
-    """A file that was left out of a run, and why."""
+class Rejection:
+    """A file or SQL source, or one sensor's readings in it, that was left out of a run, and why."""
 
-    file: str
+    source: str
     reason: str
+    sensor_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Readings:
-    """Readings in order of arrival: timestamp (UTC, µs), sensor_id, feature columns as Float64."""
+    """Readings in order of arrival: timestamp (UTC, µs), sensor_id, feature columns as Float64.
+
+    read_to: per SQL source that was read without a rejection the newest timestamp that it gave.
+    """
 
     rows: pl.DataFrame
-    rejected: tuple[RejectedFile, ...]
+    rejected: tuple[Rejection, ...]
+    read_to: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def read_folder(folder: Path | str, features: Sequence[str], until: datetime | None = None) -> Readings:
@@ -43,17 +50,28 @@ def read_folder(folder: Path | str, features: Sequence[str], until: datetime | N
     if not root.is_dir():
         raise SourceError(f"{root} is not a folder; give the folder that the sensor readings land in")
     frames: list[pl.DataFrame] = []
-    rejected: list[RejectedFile] = []
+    rejected: list[Rejection] = []
     for path in _files(root):
         name = path.relative_to(root).as_posix()
         try:
-            frames.append(read_file(path, name, features, until))
+            rows, flooded = without_flooded(read_file(path, name, features, until), name, features)
         except SourceError as error:
-            rejected.append(RejectedFile(name, str(error)))
+            rejected.append(Rejection(name, str(error)))
+            continue
+        rejected += flooded
+        if not (flooded and rows.is_empty()):
+            frames.append(rows)
     if rejected and not frames:
-        reasons = "\n".join(f"  {file.reason}" for file in rejected)
-        raise SourceError(f"none of the {len(rejected)} files in {root} can be used:\n{reasons}")
+        raise nothing_usable(rejected, f"the {len(rejected)} files in {root}")
     return Readings(pl.concat(frames) if frames else empty(features), tuple(rejected))
+
+
+def nothing_usable(rejected: Sequence[Rejection], sources: str) -> SourceError:
+    """The error of a run that has rejected everything; lists the first reasons."""
+    reasons = [f"  {one.reason}" for one in rejected[:REASONS_SHOWN]]
+    if more := len(rejected) - len(reasons):
+        reasons.append(f"  ... and {more} more")
+    return SourceError("\n".join([f"none of {sources} can be used:", *reasons]))
 
 
 def empty(features: Sequence[str]) -> pl.DataFrame:
@@ -68,25 +86,63 @@ def _files(root: Path) -> Iterator[Path]:
 
 def read_file(path: Path, name: str, features: Sequence[str], until: datetime | None = None) -> pl.DataFrame:
     """One file as checked readings. Raises SourceError."""
+    is_text = path.suffix.lower() == ".csv"
     try:
-        is_text = path.suffix.lower() == ".csv"
         frame = pl.scan_csv(path, infer_schema=False) if is_text else pl.scan_parquet(path)
-        schema = frame.collect_schema()
-        _check_columns(schema, name, features)
-        frame = _with_utc_timestamps(frame, schema, name)
-        if until is not None:
-            frame = frame.filter(pl.col("timestamp") <= until.astimezone(UTC))
-        columns = [_number(column, schema, name) for column in features]
-        rows = frame.select("timestamp", pl.col("sensor_id").cast(pl.String), *columns).collect()
+        return checked(frame, name, features, until, numbers_as_text=is_text)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{name} cannot be read ({reason}); is it still being written? Export it again") from error
+
+
+def checked(
+    frame: pl.LazyFrame,
+    name: str,
+    features: Sequence[str],
+    until: datetime | None = None,
+    numbers_as_text: bool = False,
+) -> pl.DataFrame:
+    """The frame as readings up to `until`; NaN and infinite values become missing ones. Raises SourceError."""
+    schema = frame.collect_schema()
+    _check_columns(schema, name, features)
+    frame = _with_utc_timestamps(frame, schema, name)
+    if until is not None:
+        frame = frame.filter(pl.col("timestamp") <= until.astimezone(UTC))
+    columns = [_number(column, schema, name, numbers_as_text) for column in features]
+    rows = frame.select("timestamp", pl.col("sensor_id").cast(pl.String), *columns).collect()
     rows = rows.with_columns(_parsed(rows[column], name) for column in features if rows.schema[column] == pl.String)
     for column in ("timestamp", "sensor_id"):
         if nulls := rows[column].null_count():
             raise SourceError(f"{name}: {nulls} rows have no valid {column}; every reading needs one")
     infinite = pl.col(pl.Float64).is_infinite() | pl.col(pl.Float64).is_nan()
     return rows.with_columns(pl.when(infinite).then(None).otherwise(pl.col(pl.Float64)).name.keep())
+
+
+def without_flooded(
+    rows: pl.DataFrame, name: str, features: Sequence[str]
+) -> tuple[pl.DataFrame, tuple[Rejection, ...]]:
+    """The rows without sensors that hardly send a value, and a rejection for each of those.
+
+    A sensor is flooded if at least FLOOD_ROWS of its readings came and more than FLOOD_SHARE of them have no value in
+    any column: an export that broke, not an outage.
+    """
+    valueless = pl.all_horizontal(pl.col(column).is_null() for column in features)
+    flooded = (
+        rows.group_by("sensor_id")
+        .agg(pl.len().alias("rows"), valueless.sum().alias("valueless"))
+        .filter((pl.col("rows") >= FLOOD_ROWS) & (pl.col("valueless") > FLOOD_SHARE * pl.col("rows")))
+        .sort("sensor_id")
+    )
+    rejections = tuple(
+        Rejection(
+            name,
+            f"{name}: {valueless} of {count} readings of {sensor} have no value (missing, NaN or infinite) in any"
+            " column; they were left out: check the sensor and its export",
+            sensor,
+        )
+        for sensor, count, valueless in flooded.iter_rows()
+    )
+    return rows.filter(~pl.col("sensor_id").is_in(flooded["sensor_id"].implode())) if rejections else rows, rejections
 
 
 def _check_columns(schema: pl.Schema, name: str, features: Sequence[str]) -> None:
@@ -114,10 +170,10 @@ def _with_utc_timestamps(frame: pl.LazyFrame, schema: pl.Schema, name: str) -> p
     return frame.with_columns(moment.cast(TIMESTAMP))
 
 
-def _number(column: str, schema: pl.Schema, name: str) -> pl.Expr:
+def _number(column: str, schema: pl.Schema, name: str, as_text: bool) -> pl.Expr:
     if column not in schema:
         return pl.lit(None, dtype=pl.Float64).alias(column)
-    if name.lower().endswith(".csv"):
+    if as_text:
         return pl.col(column).str.strip_chars().replace("", None)
     if not (schema[column].is_numeric() or schema[column] == pl.Null):
         raise SourceError(f"{name}: column {column} has type {schema[column]}; numbers are expected")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import fmean
 
 import polars as pl
 import pytest
@@ -88,8 +89,39 @@ def test_a_bad_file_is_in_the_report_and_the_other_circuits_go_on(lake: Path) ->
     broken = lake / "landing/SENSOR_P001_C001/late.parquet"
     broken.write_bytes(b"PAR1 not really")
     report = run(lake, "run-1")
-    assert [source.file for source in report.rejected_sources] == ["SENSOR_P001_C001/late.parquet"]
+    assert [one.source for one in report.rejected_sources] == ["SENSOR_P001_C001/late.parquet"]
     assert len(report.sensors) == 12
+
+
+def test_changed_readings_of_a_closed_day_are_reported_per_sensor_with_before_and_after(lake: Path) -> None:
+    run(lake, "run-1")
+    stored = pl.scan_delta(f"{lake}/processed/sensor_data").filter(sensor_id="SENSOR_P001_C001").sort("timestamp")
+    old = stored.select("timestamp", "sensor_id", "temperature").head(5).collect()
+    old.with_columns(pl.col("temperature") + 1).write_parquet(lake / "landing/zz-corrected.parquet")
+    closed = run(lake, "run-2").changed_closed_days
+    assert set(closed) == {"SENSOR_P001_C001"}
+    day = closed["SENSOR_P001_C001"]
+    assert (day.first_date, day.days, day.late, day.changed) == (START.date(), 1, 0, 5)
+    column = day.columns["temperature"]
+    assert column.readings == 5 and column.mean_after == pytest.approx(fmean(old["temperature"]) + 1)
+    assert [(one.timestamp, one.before, one.after) for one in day.examples] == [
+        (moment, value, value + 1) for moment, _, value in old.head(3).iter_rows()
+    ]
+
+
+def test_the_report_stays_small_when_everything_of_a_large_fleet_changes(tmp_path: Path) -> None:
+    features = list(FLEET.policy.features)
+    hours = pl.DataFrame({"timestamp": [START + timedelta(hours=hour) for hour in range(24 * 7)]})
+    sensors = pl.DataFrame({"sensor_id": [f"SENSOR_{number:04d}" for number in range(200)]})
+    rows = sensors.join(hours, how="cross").with_columns(pl.lit(1.5).alias(name) for name in features)
+    (tmp_path / "landing").mkdir()
+    rows.write_parquet(tmp_path / "landing/1.parquet")
+    run(tmp_path, "run-1")
+    rows.with_columns(pl.col(features) * 1e6 / 7).write_parquet(tmp_path / "landing/2.parquet")
+    report = run(tmp_path, "run-2")
+    assert report.rows_updated == 200 * 24 * 7 and len(report.changed_closed_days) == 200
+    table = f"{tmp_path}/processed/sensor_data"
+    assert Path(report_uri(table, "sensor_data_runs/run-2.json")).stat().st_size < 600_000
 
 
 def test_a_run_without_a_usable_file_leaves_the_table_alone(tmp_path: Path) -> None:

@@ -75,11 +75,23 @@ def test_late_and_changed_rows_of_closed_days_are_upserted_and_reported(tmp_path
     )
     assert change and (change.inserted, change.updated) == (3, 1)
     assert values(tmp_path / "t") == [9.0, 3.0, 2.0, 4.0, 5.0, 6.0]
-    assert change.closed_days.rows(named=True) == [
-        {"sensor_id": "A", "date": date(2025, 12, 8), "late": 1, "changed": 1}
-    ]
+    assert change.closed_days.rows() == [("A", date(2025, 12, 8), date(2025, 12, 8), 1, 1, 1)]
+    assert change.rewritten.rows() == [("A", "temperature", 1, 1.0, 9.0)]
+    assert change.examples.rows() == [("A", START, "temperature", 1.0, 9.0)]
     newest = {row["sensor_id"]: row["last"] for row in change.sensors.iter_rows(named=True)}
     assert newest == {"A": START + timedelta(hours=27), "B": START + timedelta(hours=1)}
+
+
+def test_of_many_rewritten_values_the_first_few_are_shown_and_all_are_counted(tmp_path: Path) -> None:
+    day = [("A", hour, float(hour), None if hour == 5 else 1.0) for hour in range(24)]
+    upsert(tmp_path / "t", readings(*day, ("A", 30, 0.0, 0.0), ("A", 31, 0.0, 0.0)))
+    change = upsert(tmp_path / "t", readings(*(("A", hour, hour + 10.0, 1.0) for hour in range(24)), ("A", 30, 5, 5)))
+    assert change and change.updated == 25
+    assert change.closed_days.select("days", "late", "changed").rows() == [(1, 0, 24)], "the newest day is still open"
+    assert change.rewritten.rows() == [("A", "flow", 1, None, 1.0), ("A", "temperature", 24, 11.5, 21.5)]
+    assert change.examples.select("timestamp", "before", "after").rows() == [
+        (START + timedelta(hours=hour), float(hour), hour + 10.0) for hour in range(3)
+    ]
 
 
 def test_the_newest_reading_of_the_table_is_reported_when_only_late_rows_come(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "half.parquet").write_bytes(content[: len(content) // 2])
     readings = read_folder(tmp_path, FEATURES)
     assert readings.rows.height == 1
-    assert [file.file for file in readings.rejected] == ["half.parquet"]
+    assert [one.source for one in readings.rejected] == ["half.parquet"]
     assert "is it still being written?" in readings.rejected[0].reason
 
 
@@ -86,3 +86,34 @@ def test_readings_after_the_given_time_are_left_for_the_next_run(tmp_path: Path)
         tmp_path / "1.parquet"
     )
     assert read_folder(tmp_path, FEATURES, until=NOON).rows["temperature"].to_list() == [1.0]
+
+
+def test_a_sensor_that_sends_only_nan_is_left_out_and_named_and_its_neighbours_go_on(tmp_path: Path) -> None:
+    hours = [NOON + timedelta(hours=hour) for hour in range(30)]
+    healthy = pl.DataFrame({"timestamp": hours, "sensor_id": "S1", "temperature": 20.0, "flow": None})
+    flooded = healthy.with_columns(sensor_id=pl.lit("S2"), temperature=pl.lit(float("nan")))
+    pl.concat([healthy, flooded], how="vertical_relaxed").write_parquet(tmp_path / "both.parquet")
+    readings = read_folder(tmp_path, FEATURES)
+    assert readings.rows["sensor_id"].unique().to_list() == ["S1"], "one missing column is no flood"
+    (rejection,) = readings.rejected
+    assert (rejection.source, rejection.sensor_id) == ("both.parquet", "S2")
+    assert "30 of 30 readings of S2 have no value" in rejection.reason
+    assert "check the sensor and its export" in rejection.reason
+
+
+def test_an_outage_of_a_few_hours_is_no_flood(tmp_path: Path) -> None:
+    hours = [NOON + timedelta(hours=hour) for hour in range(30)]
+    values = [None] * 20 + [1.0] * 10
+    pl.DataFrame({"timestamp": hours, "sensor_id": "S1", "temperature": values, "flow": None}).write_parquet(
+        tmp_path / "1.parquet"
+    )
+    readings = read_folder(tmp_path, FEATURES)
+    assert readings.rows.height == 30 and not readings.rejected
+
+
+def test_a_folder_with_nothing_but_floods_is_an_error(tmp_path: Path) -> None:
+    hours = [NOON + timedelta(hours=hour) for hour in range(30)]
+    pl.DataFrame({"timestamp": hours, "sensor_id": "S1", "temperature": float("nan")}).write_parquet(
+        tmp_path / "1.parquet"
+    )
+    assert "30 of 30 readings of S1" in reason(tmp_path)
