@@ -80,9 +80,10 @@ class Signal:
 
 
 class Remembering(Application):
-    """The application, and every fact that it ever took and every command that it gave up."""
+    """The application, and every fact that it took, every command that it was done with and every one it gave up."""
 
     facts: list[m.Event]
+    done: list[m.Command]
     given_up: list[str]
 
     def advance(self, event: m.Event) -> Advanced:
@@ -90,6 +91,10 @@ class Remembering(Application):
         if advanced.duplicate or advanced.verdict is Verdict.APPLIED:
             self.facts.append(event)
         return advanced
+
+    def work(self, text: str) -> None:
+        super().work(text)
+        self.done.append(Work.from_json(text).command)
 
     def give_up(self, work: Work, error: str) -> None:
         self.given_up.append(work.command.id)
@@ -113,6 +118,7 @@ class World:
         self.signals: list[Signal] = []
         self.facts: list[m.Event] = []
         self.crashes: list[Exception] = []
+        self.done: list[m.Command] = []
         self.given_up: list[str] = []
         self.choose: Callable[[int], int] = lambda count: 0
         """Which of so many deliverable things comes next."""
@@ -135,7 +141,7 @@ class World:
             topic=through(self.topic, "publish"),
         )
         app = Remembering(ports, self.fleet)
-        app.facts, app.given_up = self.facts, self.given_up
+        app.facts, app.done, app.given_up = self.facts, self.done, self.given_up
         return app
 
     # -------------------------------------------------------------------------------------------------- what happens

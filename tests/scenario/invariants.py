@@ -13,7 +13,7 @@ from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import FanOut, FanOutPhase
 from shared.domain.machine import Item
 from shared.domain.release import GATES, UP_TO_READY, Phase, Release
-from shared.domain.scoring import ScoringRun
+from shared.domain.scoring import QualityCheck, ScoringRun
 from shared.domain.values import OperationState, Stage
 from shared.relay import Work
 from tests.simulated import PRODUCTION_DEPLOYMENT, PROMOTION, SCORING, TEST_DEPLOYMENT, TEST_INFERENCE
@@ -43,10 +43,12 @@ def check_at_rest(world: World) -> None:
         _what_is_deployed_was_proved_and_is_what_it_is_said_to_be(world, circuit)
     _every_version_has_its_release(world)
     _every_commit_reached_its_circuits(world)
+    commands = {(type(command), command.item) for command in world.done}
     for root in (LAKE, *world.fleet.circuits()):
         for item in world.items(root).values():
             _history_is_gapless(world, root, item)
             _nothing_ended_before_its_time(world, root, item)
+            _everything_commanded_was_done(world, root, item, commands)
     _gates_are_open_where_people_are_asked(world)
     _nothing_is_left_over(world)
     _dead_letters_are_what_was_given_up(world)
@@ -106,12 +108,13 @@ def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
 
 def _every_gate_was_opened_by_who_may(world: World, release: Release) -> None:
     for line in world.history(release.circuit, release.id):
-        if str(line["event"]) in OPENED:
+        if str(line["event"]) in (*OPENED, "ApprovalCounted", "ApprovalRejected"):
             detail = line["detail"]
             person = m.Person.model_validate(detail["person"])
             requirement = world.fleet.rules(release.circuit).requirements[GATES[Phase(line["before"])]]
-            assert person.username != release.trainer, f"{release.id} was approved by its trainer alone"
-            assert any(set(groups) & set(person.groups) for groups in requirement), f"{person.name} may not approve"
+            alone = line["event"] in OPENED and person.username == release.trainer
+            assert not alone, f"{release.id} was approved by its trainer alone"
+            assert any(set(groups) & set(person.groups) for groups in requirement), f"{person.name} may not answer"
             asked = world.documents.read(f"evidence/{release.circuit}/{records.safe(detail['approval'])}.json")
             assert asked is None or asked["digest"] == detail["digest"], f"{person.name} approved something else"
 
@@ -155,6 +158,10 @@ def _every_commit_reached_its_circuits(world: World) -> None:
                 check = f"{circuit}!quality.{fan_out.table}.{fan_out.version}"
                 poisoned = f"{circuit}.covered.{fan_out.table}.{fan_out.version}" in world.given_up
                 assert check in world.items(circuit) or poisoned, f"{circuit} never heard of {fan_out.id}"
+    for circuit in world.fleet.circuits():
+        root, items = world.circuit(circuit), world.items(circuit).values()
+        heard = [item.version for item in items if isinstance(item, QualityCheck) and item.table == root.table]
+        assert root.delta_version == max(heard, default=None), f"{circuit} forgot a commit"
 
 
 def _history_is_gapless(world: World, root: str, item: Item) -> None:
@@ -177,6 +184,17 @@ def _nothing_ended_before_its_time(world: World, root: str, item: Item) -> None:
             assert at - begun >= kind.deadlines[line["before"]], f"{item.id} was ended {line['before']} too early"
         if line["before"] != line["after"] or line["event"] in begins:
             begun = at
+
+
+def _everything_commanded_was_done(world: World, root: str, item: Item, done: set[tuple[type[m.Command], str]]) -> None:
+    """A lost command would be masked by the deadline that ends what waits for it."""
+    table = {(before, event.__name__): then for (before, event), then in records.KINDS[type(item)].table.items()}
+    given_up = {identity.rpartition(".")[2] for identity in world.given_up if identity.startswith(item.id)}
+    for line in world.history(root, item.id):
+        then = table[line["before"], line["event"]]
+        for command in (*then.commands, *then.later):
+            was_done = (command, item.id) in done or command.__name__ in given_up
+            assert was_done, f"{item.id}: {line['event']} commanded {command.__name__}, which nobody did"
 
 
 def _gates_are_open_where_people_are_asked(world: World) -> None:

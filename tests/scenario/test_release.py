@@ -606,6 +606,20 @@ def test_an_alert_that_cannot_be_sent_does_not_change_what_it_is_about(world: Wo
     world.crashes.clear()
 
 
+def test_nobody_is_left_asked_when_a_newer_version_comes_while_the_question_goes_out(world: World) -> None:
+    def overtaken(point: str) -> None:
+        if point == "before SimulatedApprovals.request":
+            world.effects.interrupt = lambda point: None
+            world.register(version=2)
+            world.run(minutes=5)
+
+    world.effects.interrupt = overtaken
+    world.register(version=1)
+    world.run(minutes=10)
+    assert world.phase(FIRST) == Phase.SUPERSEDED
+    assert [asked.rsplit(":", 2)[0] for asked in world.approvals.open] == [SECOND]
+
+
 def test_nobody_is_left_asked_when_the_question_comes_after_its_withdrawal(world: World) -> None:
     """The queue has no order: the newer version may withdraw a gate before its question went out."""
     world.register(version=1)
