@@ -1,7 +1,8 @@
 """What the fleet is and how each circuit is to be trained, released and watched: `config/` as frozen, checked values.
 
 Three layers, the later one wins: `defaults` of `policy.yml`, `defaults` of a plant in `plants_circuits.yml`, the
-circuit's own file. `load_fleet` reports every problem of every file at once, each with its file, line and key.
+circuit's own file. `environments/` has a file for each version of the environment that trains and scores.
+`load_fleet` reports every problem of every file at once, each with its file, line and key.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import date
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.yaml_documents import ConfigurationError, Key, YamlDocument, YamlReader
 
-__all__ = ["CircuitConfig", "ConfigurationError", "Fleet", "Policy", "load_fleet"]
+__all__ = ["CircuitConfig", "ConfigurationError", "EnvironmentSpec", "Fleet", "Policy", "load_fleet"]
 
 # Ids become paths, table keys and AzureML names. `batch-endpoint-plant-{plant}-{3}` and `deployment-circuit-{circuit}`
 # may have 32 characters, which leaves 7 for a plant and 13 for a circuit.
@@ -30,6 +32,7 @@ SemanticVersion = Annotated[str, Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 KEY_COLUMNS = ("timestamp", "date", "sensor_id")
+ENVIRONMENT_NAME = "sensor-forecast-env"
 
 
 class Frozen(BaseModel):
@@ -247,12 +250,52 @@ class MasterList(Frozen):
     plants: dict[PlantId, Plant] = Field(min_length=1)
 
 
+def version_numbers(version: str) -> tuple[int, int, int]:
+    """The three numbers of a semantic version, for comparison."""
+    major, minor, patch = map(int, version.split("."))
+    return major, minor, patch
+
+
+class EnvironmentSpec(Frozen):
+    """One version of the environment that trains and scores; never changed once it is published.
+
+    A new MAJOR version is one that models trained before cannot be scored with: they are trained again.
+    """
+
+    version: SemanticVersion
+    backward_compatible: bool
+    requires_retrain: bool
+    change_summary: str = Field(min_length=10, max_length=250)
+
+    @model_validator(mode="after")
+    def _breaking_means_retraining(self) -> Self:
+        if not self.backward_compatible and not self.requires_retrain:
+            raise ValueError("requires_retrain must be true where backward_compatible is false: old models stop")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """Its name in AzureML, with the version."""
+        return f"{ENVIRONMENT_NAME}:{self.version}"
+
+    def tags(self, commit: str, pull_request: str) -> dict[str, str]:
+        """The tags it is registered with. The commit is known only to the build that registers it."""
+        return {
+            "backward_compatible": str(self.backward_compatible).lower(),
+            "requires_retrain": str(self.requires_retrain).lower(),
+            "change_summary": self.change_summary,
+            "git_commit_sha": commit,
+            "pr_number": pull_request,
+        }
+
+
 class Fleet(Frozen):
-    """All plants and circuits and the policy they share. Circuits are ordered by key."""
+    """All plants and circuits and the policy they share. Circuits are ordered by key, environments by version."""
 
     policy: Policy
     plants: dict[str, Plant]
     circuits: dict[str, CircuitConfig]
+    environments: dict[str, EnvironmentSpec] = {}
 
     def __iter__(self) -> Iterator[CircuitConfig]:  # type: ignore[override]
         return iter(self.circuits.values())
@@ -266,6 +309,13 @@ class Fleet(Frozen):
             near = get_close_matches(key, self.circuits, n=3)
             raise KeyError(f"no circuit {key!r} in the fleet" + (f"; near: {', '.join(near)}" if near else ""))
         return self.circuits[key]
+
+    def environment(self, version: str) -> EnvironmentSpec:
+        """The environment of this version; KeyError names those there are."""
+        if version not in self.environments:
+            known = ", ".join(self.environments) or "none"
+            raise KeyError(f"config/environments has no {version}.yml; versions: {known}")
+        return self.environments[version]
 
     def by_sensor(self, sensor_id: str) -> CircuitConfig | None:
         """The circuit that the sensor belongs to, or None if no circuit reads it."""
@@ -283,6 +333,7 @@ class _FleetReader(YamlReader):
         features = list(policy_document.below(("features",)).content) if policy_document else []
         master_document = self.read(self.folder / "plants_circuits.yml")
         master = self.parse(MasterList, master_document) if master_document else None
+        environments = self._environments()
         circuits: dict[str, CircuitConfig] = {}
         if master_document:
             listed = set()
@@ -297,11 +348,47 @@ class _FleetReader(YamlReader):
                     document.places[()] = own.places[()]
                     if circuit := self._circuit(document, plant_id, circuit_id, features, list(circuits.values())):
                         circuits[circuit.key] = circuit
+                        self._check_environment(document, circuit, environments)
             for path in sorted(set((self.folder / "plants").glob("**/*.yml")) - listed):
                 self.report((self.name_of(path), 1), "", "not in plants_circuits.yml; add it there, or remove the file")
         self.raise_problems()
         assert policy and master, "a model that is missing was reported"
-        return Fleet(policy=policy, plants=master.plants, circuits=dict(sorted(circuits.items())))
+        return Fleet(
+            policy=policy,
+            plants=master.plants,
+            circuits=dict(sorted(circuits.items())),
+            environments=environments,
+        )
+
+    def _environments(self) -> dict[str, EnvironmentSpec]:
+        """Every readable version, in order; a folder without `environments/` leaves the versions unchecked."""
+        found: dict[str, tuple[EnvironmentSpec, YamlDocument]] = {}
+        for path in sorted((self.folder / "environments").glob("*.yml")):
+            document = self.read(path)
+            spec = self.parse(EnvironmentSpec, document) if document else None
+            if document and spec:
+                if spec.version != path.stem:
+                    key = ("version",)
+                    self.report(document.place(key), key, f"is {spec.version!r}, but the file is {path.name}")
+                found[spec.version] = (spec, document)
+        ordered = sorted(found.values(), key=lambda item: version_numbers(item[0].version))
+        for (before, _), (spec, document) in pairwise(ordered):
+            breaking = version_numbers(spec.version)[0] > version_numbers(before.version)[0]
+            if breaking == spec.backward_compatible:
+                which = "a new MAJOR version" if breaking else "the same MAJOR version"
+                wanted = str(not breaking).lower()
+                problem = f"{spec.version} is {which} after {before.version}: set it to {wanted}, or number it anew"
+                self.report(document.place(("backward_compatible",)), "backward_compatible", problem)
+        return {spec.version: spec for spec, _ in ordered}
+
+    def _check_environment(
+        self, document: YamlDocument, circuit: CircuitConfig, environments: Mapping[str, EnvironmentSpec]
+    ) -> None:
+        key: Key = ("training", "environment_version")
+        version = circuit.training.environment_version
+        if environments and version not in environments:
+            problem = f"{version!r} has no file in environments/; allowed: {', '.join(environments)}"
+            self.report(document.place(key), key, problem)
 
     def _listed_ids(self, master: YamlDocument) -> Iterator[tuple[str, str]]:
         """Pairs of ids that are safe to make a path of; two that differ only in case are reported."""

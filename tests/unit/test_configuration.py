@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import re
 import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
 from local.configuration import copy_configuration
+from scripts import write_config_schemas
+from shared.config_schemas import json_schemas, stale_schemas
 from shared.configuration import ConfigurationError, Fleet, load_fleet
 from shared.yaml_documents import merged
 
@@ -132,13 +136,13 @@ def test_the_longest_ids_still_fit_the_names_azure_takes(tmp_path: Path) -> None
 def test_a_key_that_is_given_twice_is_a_problem_and_not_a_surprise(folder: Path) -> None:
     path = folder / "plants/P001/C001.yml"
     path.write_text(path.read_text() + "plant_id: P001\n")
-    assert "the key was already given on line 1" in problems(folder)[0]
+    assert "the key was already given on line 2" in problems(folder)[0]
 
 
 def test_an_impossible_date_is_named(folder: Path) -> None:
     path = folder / "plants/P001/C001.yml"
     path.write_text(path.read_text().replace("2025-12-09", "2025-02-30"))
-    assert "C001.yml:4: training.cutoff_date: '2025-02-30' is not possible" in "\n".join(problems(folder))
+    assert "C001.yml:5: training.cutoff_date: '2025-02-30' is not possible" in "\n".join(problems(folder))
 
 
 def test_files_and_master_list_must_agree(folder: Path) -> None:
@@ -202,3 +206,116 @@ def test_a_copied_configuration_takes_a_cutoff_and_overrides(tmp_path: Path) -> 
     assert fleet.circuit("P001_C002").training.hyperparameters.learning_rate == 25
     with pytest.raises(KeyError, match="P009_C001"):
         copy_configuration(CONFIG, tmp_path / "again", overrides={"P009_C001": {}})
+
+
+def environment(folder: Path, name: str, **content: Any) -> None:
+    spec = {"version": name, "backward_compatible": True, "requires_retrain": False, "change_summary": "Newer polars."}
+    (folder / f"environments/{name}.yml").write_text(yaml.safe_dump(spec | content))
+
+
+def test_environments_are_listed_by_version_and_say_what_they_are_registered_with(folder: Path) -> None:
+    environment(folder, "1.10.0")
+    environment(folder, "1.9.0")
+    fleet = load_fleet(folder)
+    assert list(fleet.environments) == ["1.0.0", "1.9.0", "1.10.0"]
+    spec = fleet.environment("1.10.0")
+    assert spec.reference == "sensor-forecast-env:1.10.0"
+    assert spec.tags("0a1b2c3", "17") == {
+        "backward_compatible": "true",
+        "requires_retrain": "false",
+        "change_summary": "Newer polars.",
+        "git_commit_sha": "0a1b2c3",
+        "pr_number": "17",
+    }
+    with pytest.raises(KeyError, match=r"no 3\.0\.0\.yml; versions: 1\.0\.0, 1\.9\.0"):
+        fleet.environment("3.0.0")
+
+
+@pytest.mark.parametrize(
+    ("version", "content", "expected"),
+    [
+        ("2.0.0", {}, "backward_compatible: 2.0.0 is a new MAJOR version after 1.0.0: set it to false"),
+        ("1.1.0", {"backward_compatible": False, "requires_retrain": True}, "1.1.0 is the same MAJOR version after"),
+        ("2.0.0", {"backward_compatible": False}, "requires_retrain must be true where backward_compatible is false"),
+        ("1.1.0", {"version": "1.2.0"}, "version: is '1.2.0', but the file is 1.1.0.yml"),
+        ("1.1.0", {"change_summary": "newer"}, "change_summary: string should have at least 10 characters"),
+    ],
+)
+def test_an_environment_that_breaks_models_says_so_in_its_number_and_in_its_tags(
+    folder: Path, version: str, content: dict[str, Any], expected: str
+) -> None:
+    environment(folder, version, **content)
+    assert expected in "\n".join(problems(folder))
+
+
+def test_a_circuit_names_an_environment_that_is_described(folder: Path) -> None:
+    change(folder / "plants/P001/C001.yml", training={"environment_version": "1.7.0"})
+    (only,) = problems(folder)
+    assert "training.environment_version: '1.7.0' has no file in environments/; allowed: 1.0.0" in only
+    shutil.rmtree(folder / "environments")
+    assert load_fleet(folder).circuit("P001_C001").training.environment_version == "1.7.0"
+
+
+# ------------------------------------------------------------------------------------------------------------- schemas
+
+
+class EditorYaml(yaml.SafeLoader):
+    """YAML as editors read it: a date is a string."""
+
+
+EditorYaml.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def complaints(schema: str, content: Any) -> list[str]:
+    validator = jsonschema.Draft7Validator(json_schemas()[schema])
+    return [f"{'.'.join(map(str, error.path))}: {error.message}" for error in validator.iter_errors(content)]
+
+
+def read(path: Path) -> Any:
+    return yaml.load(path.read_text(), EditorYaml)
+
+
+def test_the_published_schemas_say_what_the_models_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stale_schemas(CONFIG / "schemas") == {}, "run scripts/write_config_schemas.py"
+    for schema in json_schemas().values():
+        jsonschema.Draft7Validator.check_schema(schema)
+    assert write_config_schemas.main(["--check", "--folder", str(tmp_path)]) == 1
+    assert "circuit.schema.json is stale" in capsys.readouterr().err
+    assert write_config_schemas.main(["--folder", str(tmp_path)]) == 0
+    assert write_config_schemas.main(["--check", "--folder", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG.rglob("*.yml")), ids=lambda path: str(path.relative_to(CONFIG)))
+def test_every_configuration_file_names_its_schema_and_an_editor_finds_nothing_wrong(path: Path) -> None:
+    line = re.match(r"# yaml-language-server: \$schema=(\S+)\n", path.read_text())
+    assert line, "its first line"
+    schema = (path.parent / line[1]).resolve()
+    assert schema.parent == CONFIG / "schemas" and schema.is_file()
+    assert complaints(schema.name, read(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"training": {"targt_column": "flow"}}, "'targt_column' was unexpected"),
+        ({"training": {"environment_version": "1.0"}}, "training.environment_version: '1.0' does not match"),
+        ({"monitoring": {"mae": {"warn": -1}}}, "monitoring.mae.warn: -1 is less than or equal to the minimum of 0"),
+        ({"deployment": {"supersede_policy": "oldest"}}, "'oldest' is not one of ['latest_wins', 'queue']"),
+        ({"plant_id": "P-1"}, "plant_id: 'P-1' does not match"),
+    ],
+)
+def test_an_editor_marks_what_the_loader_would_refuse(change: dict[str, Any], expected: str) -> None:
+    content = merged(read(CONFIG / "plants/P001/C001.yml"), change)
+    (only,) = complaints("circuit.schema.json", content)
+    assert expected in only
+
+
+def test_an_editor_lets_a_circuit_inherit_and_checks_what_it_may_inherit() -> None:
+    bare = {"plant_id": "P001", "circuit_id": "C001", "training": {"data_filters": {"sensor_id": "SENSOR_P001_C001"}}}
+    assert complaints("circuit.schema.json", bare) == []
+    policy = read(CONFIG / "policy.yml")
+    assert complaints("policy.schema.json", merged(policy, {"defaults": {"training": {"forecast_horizon": 0}}})) != []
+    assert complaints("policy.schema.json", merged(policy, {"defaults": {"plant_id": "P001"}})) != []
