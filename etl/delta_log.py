@@ -61,6 +61,18 @@ def newest_version(table_uri: str) -> int | None:
         return None
 
 
+def newest_table_id(table_uri: str) -> str | None:
+    """The table's id, or None while there is no table."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    try:
+        table = DeltaTable(table_uri, storage_options=storage_options(table_uri), without_files=True)
+    except TableNotFoundError:
+        return None
+    return str(table.metadata().id)
+
+
 def _actions(table_uri: str, version: int) -> list[dict[str, Any]]:
     log_uri = join(table_uri, "_delta_log", f"{version:020d}.json")
     try:

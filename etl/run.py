@@ -1,4 +1,4 @@
-"""One ETL run: a folder of readings into the Delta table, and a report of what changed."""
+"""One ETL run: readings from folders and SQL tables into the Delta table, and a report of what changed."""
 
 from __future__ import annotations
 
@@ -8,40 +8,48 @@ from datetime import datetime
 from pathlib import Path
 
 from etl import quality
-from etl.delta_log import CommitNotFound, read_commit
+from etl.delta_log import CommitNotFound, newest_table_id, read_commit
 from etl.merge import Change, MergeConflict, merge
+from etl.read_marks import load_marks, save_marks
 from etl.report import EtlReport, build_report, report_path
-from etl.sources import Readings, SourceError, read_folder
+from etl.source_list import read_source
+from etl.sources import Readings, SourceError
 from shared.configuration import ConfigurationError, Fleet, Policy, load_fleet
 
 
 def run_etl(
-    source_folder: Path | str,
+    source: Path | str,
     table_uri: str,
     run_id: str,
     policy: Policy,
     fleet: Fleet,
     until: datetime | None = None,
 ) -> EtlReport:
-    """Merge the folder's readings up to `until` (aware of its time zone) in at most one Delta commit.
+    """Merge the readings of `source` up to `until` (aware of its time zone) in at most one Delta commit.
+
+    source: a folder of Parquet and CSV files, or a sources file (`.yml`, see `etl.source_list`).
 
     The report is written beside the table before the commit that names it, so that whoever sees the commit finds the
     report; a run that is started again under the same id after its commit returns that report. Raises SourceError when
-    nothing can be read and MergeConflict when other writers win every attempt; the table is unchanged then.
+    nothing can be read, ConfigurationError when the sources file is wrong and MergeConflict when other writers win
+    every attempt; the table is unchanged then.
     """
     if (earlier := EtlReport.read(table_uri, run_id)) and _was_committed(table_uri, earlier):
         return earlier
     features = list(policy.features)
-    source = read_folder(source_folder, features, until)
+    marks = load_marks(table_uri, newest_table_id(table_uri))
+    readings = read_source(source, features, until, marks)
 
     def announce(change: Change) -> dict[str, str]:
-        _report(run_id, source, policy, fleet, change).write(table_uri)
+        _report(run_id, readings, policy, fleet, change).write(table_uri)
         return {"run_id": run_id, "report": report_path(table_uri, run_id)}
 
-    change = merge(table_uri, source.rows, features, announce)
-    report = _report(run_id, source, policy, fleet, change)
+    change = merge(table_uri, readings.rows, features, announce)
+    report = _report(run_id, readings, policy, fleet, change)
     if report.version is None:
         report.write(table_uri)
+    if report.table_id is not None:
+        save_marks(table_uri, report.table_id, marks, readings.read_to)
     return report
 
 
@@ -55,15 +63,15 @@ def _was_committed(table_uri: str, report: EtlReport) -> bool:
     return (commit.table_id, commit.run_id) == (report.table_id, report.run_id)
 
 
-def _report(run_id: str, source: Readings, policy: Policy, fleet: Fleet, change: Change | None) -> EtlReport:
+def _report(run_id: str, readings: Readings, policy: Policy, fleet: Fleet, change: Change | None) -> EtlReport:
     counts = quality.assess(change.rows, policy.features) if change and change.version is not None else {}
-    return build_report(run_id, change, counts, source.rejected, fleet)
+    return build_report(run_id, change, counts, readings.rejected, fleet)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; prints the report as JSON. Exit code 1 names what went wrong on stderr."""
     parser = argparse.ArgumentParser(prog="python -m etl.run", description=__doc__)
-    parser.add_argument("source", help="folder of Parquet or CSV files")
+    parser.add_argument("source", help="folder of Parquet and CSV files, or a sources file (.yml)")
     parser.add_argument("table", help="URI of the Delta table, e.g. .local/lake/processed/sensor_data")
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--config", default="config", help="configuration folder")

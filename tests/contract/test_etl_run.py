@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -122,6 +124,63 @@ def test_the_report_stays_small_when_everything_of_a_large_fleet_changes(tmp_pat
     assert report.rows_updated == 200 * 24 * 7 and len(report.changed_closed_days) == 200
     table = f"{tmp_path}/processed/sensor_data"
     assert Path(report_uri(table, "sensor_data_runs/run-2.json")).stat().st_size < 600_000
+
+
+def test_runs_from_a_database_read_only_what_is_new_and_a_table_made_anew_gets_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTORIAN_URL", f"sqlite:///{tmp_path}/historian.db")
+    sources = tmp_path / "sources.yml"
+    sources.write_text(
+        "sql: [{name: historian, url_env: HISTORIAN_URL, table: readings, time_zone: UTC, look_back_hours: 2,"
+        " columns: {timestamp: at, sensor_id: tag, temperature: celsius}}]"
+    )
+    database = sqlite3.connect(tmp_path / "historian.db", isolation_level=None)
+    database.execute("CREATE TABLE readings (at DATETIME, tag TEXT, celsius REAL)")
+
+    def measure(hour: int, value: float) -> None:
+        moment = f"{START + timedelta(hours=hour):%Y-%m-%d %H:%M:%S.%f}"
+        database.execute("INSERT INTO readings VALUES (?, 'SENSOR_P001_C001', ?)", (moment, value))
+
+    def rows_of(run_id: str, table: str) -> int:
+        return run_etl(sources, f"{tmp_path}/{table}", run_id, FLEET.policy, FLEET).rows_inserted
+
+    for hour in range(10):
+        measure(hour, 20.0)
+    assert rows_of("run-1", "t") == 10
+    for hour in (4, 8, 10):  # one before the look-back, one within, one new
+        measure(hour, 21.0)
+    report = run_etl(sources, f"{tmp_path}/t", "run-2", FLEET.policy, FLEET)
+    assert (report.rows_inserted, report.rows_updated) == (1, 1)
+    assert rows_of("run-3", "t") == 0
+    shutil.rmtree(tmp_path / "t")
+    assert rows_of("run-4", "t") == 11
+
+
+def test_a_database_that_is_away_changes_nothing_and_is_caught_up_with_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing/a.csv").write_text(
+        "timestamp,sensor_id,temperature\n2025-12-01T00:00:00Z,SENSOR_P001_C002,20\n"
+    )
+    sources = tmp_path / "sources.yml"
+    sources.write_text(
+        "folders: [{path: landing}]\n"
+        "sql: [{name: historian, url_env: HISTORIAN_URL, table: readings, time_zone: UTC,"
+        " columns: {timestamp: at, sensor_id: tag, temperature: celsius}}]"
+    )
+    monkeypatch.delenv("HISTORIAN_URL", raising=False)
+    first = run_etl(sources, f"{tmp_path}/t", "run-1", FLEET.policy, FLEET)
+    assert (list(first.sensors), [one.source for one in first.rejected_sources]) == (
+        ["SENSOR_P001_C002"],
+        ["sql:historian"],
+    )
+    database = sqlite3.connect(tmp_path / "historian.db", isolation_level=None)
+    database.execute("CREATE TABLE readings (at DATETIME, tag TEXT, celsius REAL)")
+    database.execute("INSERT INTO readings VALUES ('2020-01-01 00:00:00.000000', 'SENSOR_P001_C001', 20)")
+    monkeypatch.setenv("HISTORIAN_URL", f"sqlite:///{tmp_path}/historian.db")
+    assert list(run_etl(sources, f"{tmp_path}/t", "run-2", FLEET.policy, FLEET).sensors) == ["SENSOR_P001_C001"]
 
 
 def test_a_run_without_a_usable_file_leaves_the_table_alone(tmp_path: Path) -> None:
