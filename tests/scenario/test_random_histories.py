@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -193,6 +193,10 @@ class Step:
     action: Action
     minutes: int
 
+    def happen(self, world: World) -> None:
+        self.action.happen(world)
+        world.run(minutes=self.minutes)
+
 
 @dataclass(frozen=True)
 class Interruption:
@@ -239,10 +243,10 @@ def live_through(history: History) -> World:
     world.choose = lambda count: next(order) % count
     fates = itertools.cycle(history.fates)
     world.operations.fate_of = lambda purpose: next(fates)
-    _interrupt(world, history.interruptions)
-    for step in history.steps:
-        step.action.happen(world)
-        world.run(minutes=step.minutes)
+    steps = iter(history.steps)
+    _interrupt(world, history.interruptions, steps)
+    for step in steps:
+        step.happen(world)
         check_always(world)
     world.effects.interrupt = lambda point: None
     world.operations.fate_of = lambda purpose: Fate()
@@ -250,8 +254,8 @@ def live_through(history: History) -> World:
     return world
 
 
-def _interrupt(world: World, interruptions: Iterable[Interruption]) -> None:
-    """Die, or let other workers go on, at the chosen points; a stall that outlasts its lease has its message twice."""
+def _interrupt(world: World, interruptions: Iterable[Interruption], steps: Iterator[Step]) -> None:
+    """Die, or stall while the history's next step happens; a stall that outlasts its lease has its message twice."""
     coming = iter(interruptions)
     waiting = next(coming, None)
     points, stalled = 0, 0
@@ -270,6 +274,8 @@ def _interrupt(world: World, interruptions: Iterable[Interruption]) -> None:
         if stalled < 2:
             stalled += 1
             try:
+                for step in itertools.islice(steps, 1):
+                    step.happen(world)
                 world.run(minutes=now.stalls)
             finally:
                 stalled -= 1
