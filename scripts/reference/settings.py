@@ -1,0 +1,71 @@
+"""Every setting: what it is for, its default, and in which mode it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from scripts.reference.markdown import code, page, table
+from shared.settings import AZURE, LOCAL, Settings, SettingsError
+
+INTRODUCTION = f"""
+The application reads its settings from the environment once, when it is first used, and reports everything that is
+missing or wrong at once. On Azure they are the Function App's application settings; `local.settings.sample.json` shows
+all of them; `make demo` and `make up` set them by themselves.
+
+`FLEET_MODE` is `{LOCAL}` (the embedded mode) or `{AZURE}`. This version has no adapters for AzureML, Azure DevOps and
+Synapse yet: with `FLEET_MODE={AZURE}` the settings are checked and the application then refuses to start, and says so.
+"""
+OTHERS = """
+## What the host reads
+
+Named in the triggers' bindings, and read by the function host, not by the application: `AzureWebJobsStorage`,
+`FUNCTIONS_WORKER_RUNTIME`, and the schedules ([triggers](http.md#other-triggers)).
+
+## What the tools read
+
+| Name | Purpose | Default |
+| --- | --- | --- |
+| `FLEET_PORT` | the port of the app | a free one for `make demo`, 7071 for `make up` |
+| `PYTHON_BIN` | the Python to set up with | the first of python3.12, python3.11, python3 that fits |
+| `REFERENCE_DIR` | a folder with public data and specifications, for the tests that use it | ../shared |
+| `EXPECTED_SKIPS` | the file of skips that do not fail a run with `CI` set | tests/expected_skips.txt |
+"""
+
+
+def write() -> str:
+    """docs/reference/settings.md"""
+    asked = {mode: _problems({"FLEET_MODE": mode}) for mode in (LOCAL, AZURE)}
+    lines = []
+    for setting in fields(Settings):
+        name = setting.metadata["name"]
+        lines.append((f"`{name}`", setting.metadata["purpose"], _default(setting.default), _modes(name, asked)))
+    return page("Settings", INTRODUCTION, table(("Name", "Purpose", "Default", "Needed"), lines), OTHERS)
+
+
+def _problems(environment: Mapping[str, str]) -> list[str]:
+    """What the settings themselves say about an environment."""
+    try:
+        Settings.read(environment)
+    except SettingsError as error:
+        return str(error).splitlines()
+    return []
+
+
+def _modes(name: str, asked: Mapping[str, list[str]]) -> str:
+    if name == "FLEET_MODE":
+        return "always"
+    needed = [mode for mode, problems in asked.items() if any(p.startswith(f"- {name} is missing") for p in problems)]
+    refusal = f"- {name} belongs to the embedded mode"
+    refused = any(problem.startswith(refusal) for problem in _problems({"FLEET_MODE": AZURE, name: "given"}))
+    text = "always" if len(needed) == len(asked) else f"with {code(needed)}" if needed else "no"
+    return f"{text}, refused with `{AZURE}`" if refused else text
+
+
+def _default(default: Any) -> str:
+    if default is MISSING:
+        return "—"
+    if isinstance(default, tuple):
+        return code(default)
+    return f"`{default}`" if default != "" else "empty"
