@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,35 +20,56 @@ class CommitUnreadable(ValueError):
 
 
 @dataclass(frozen=True)
-class CommitSummary:
-    """One commit. data_changed is False for compaction, schema changes and the creation of an empty table.
+class CommitInfo:
+    """What a commit's actions say. data_changed is False for compaction, schema changes and the creation of a table.
 
     run_id and report_path (relative to the table's parent folder) are None for commits that are not an ETL run's.
+    timestamp is None where the commit does not say.
     """
 
-    table_id: str
-    version: int
     data_changed: bool
     operation: str
     run_id: str | None
     report_path: str | None
-    timestamp: datetime
+    timestamp: datetime | None
+
+
+@dataclass(frozen=True)
+class CommitSummary(CommitInfo):
+    """One commit of one table."""
+
+    table_id: str
+    version: int
 
 
 def read_commit(table_uri: str, version: int) -> CommitSummary:
     """Summary of a commit. Raises CommitNotFound or CommitUnreadable, both naming the log file."""
     actions = _actions(table_uri, version)
-    info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+    info = commit_info(actions)
+    return CommitSummary(**vars(info), table_id=_table_id(table_uri, actions), version=version)
+
+
+def commit_info(actions: Sequence[Mapping[str, Any]]) -> CommitInfo:
+    """What the actions of one commit say, whichever engine wrote it."""
+    info: Mapping[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
     files = [action[kind] for action in actions for kind in ("add", "remove") if kind in action]
-    return CommitSummary(
-        table_id=_table_id(table_uri, actions),
-        version=version,
+    ours = {**_user_metadata(info), **info}  # Spark keeps one text of ours, delta-rs our keys beside its own
+    milliseconds = info.get("timestamp")
+    return CommitInfo(
         data_changed=any(file.get("dataChange", True) for file in files),
         operation=str(info.get("operation", "unknown")),
-        run_id=info.get("run_id"),
-        report_path=info.get("report"),
-        timestamp=datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC),
+        run_id=ours.get("run_id"),
+        report_path=ours.get("report"),
+        timestamp=None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC),
     )
+
+
+def _user_metadata(info: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        metadata = json.loads(info.get("userMetadata") or "{}")
+    except ValueError:
+        return {}  # somebody else's words
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def newest_version(table_uri: str) -> int | None:
