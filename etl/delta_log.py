@@ -78,7 +78,7 @@ def newest_version(table_uri: str) -> int | None:
     from deltalake.exceptions import TableNotFoundError
 
     try:
-        return int(DeltaTable(table_uri, storage_options=storage_options(table_uri), without_files=True).version())
+        return int(DeltaTable(table_uri, storage_options=storage_options(table_uri)).version())
     except TableNotFoundError:
         return None
 
@@ -89,7 +89,7 @@ def newest_table_id(table_uri: str) -> str | None:
     from deltalake.exceptions import TableNotFoundError
 
     try:
-        table = DeltaTable(table_uri, storage_options=storage_options(table_uri), without_files=True)
+        table = DeltaTable(table_uri, storage_options=storage_options(table_uri))
     except TableNotFoundError:
         return None
     return str(table.metadata().id)

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 KEY = ["sensor_id", "timestamp"]
 COMMIT_ATTEMPTS = 6
+# Versions that data assets and predictions refer to stay readable only while their log is there; `etl.upkeep` decides.
+TABLE_PROPERTIES = {"delta.enableExpiredLogCleanup": "false"}
 EXAMPLES = 3  # rewritten values that are shown of each sensor; the counts cover all, and the version before has all
 
 
@@ -114,7 +116,13 @@ def open_table(table_uri: str, features: Sequence[str]) -> DeltaTable:
             *((name, pa.float64()) for name in features),
         ]
         try:
-            return DeltaTable.create(table_uri, pa.schema(columns), partition_by=["date"], storage_options=options)
+            return DeltaTable.create(
+                table_uri,
+                pa.schema(columns),
+                partition_by=["date"],
+                configuration=TABLE_PROPERTIES,
+                storage_options=options,
+            )
         except DeltaError as error:
             raise CommitFailedError(str(error)) from error  # another writer created it first: look again
     table = DeltaTable(table_uri, storage_options=options)

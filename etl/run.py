@@ -7,14 +7,21 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from deltalake.exceptions import DeltaError
+
 from etl import quality
-from etl.delta_log import CommitNotFound, newest_table_id, read_commit
+from etl.delta_log import CommitNotFound, CommitUnreadable, newest_table_id, read_commit
+from etl.log_check import TableNotFound, check_log
 from etl.merge import Change, MergeConflict, merge
 from etl.read_marks import load_marks, save_marks
 from etl.report import EtlReport, build_report, report_path
-from etl.source_list import read_source
+from etl.source_list import is_source_list, read_source
 from etl.sources import Readings, SourceError
 from shared.configuration import ConfigurationError, Fleet, Policy, load_fleet
+
+
+class TableDamaged(RuntimeError):
+    """The table's transaction log is not whole: names the files, what can be read and what to do."""
 
 
 def run_etl(
@@ -31,13 +38,37 @@ def run_etl(
 
     The report is written beside the table before the commit that names it, so that whoever sees the commit finds the
     report; a run that is started again under the same id after its commit returns that report. Raises SourceError when
-    nothing can be read, ConfigurationError when the sources file is wrong and MergeConflict when other writers win
-    every attempt; the table is unchanged then.
+    nothing can be read, ConfigurationError when the sources file is wrong, TableDamaged when the table cannot be opened
+    and MergeConflict when other writers win every attempt; the table is unchanged then.
     """
+    try:
+        return _run(source, table_uri, run_id, policy, fleet, until)
+    except (DeltaError, CommitUnreadable) as error:
+        raise damage(table_uri, error) from error
+
+
+def damage(table_uri: str, error: Exception) -> Exception:
+    """What a Delta library's error comes from: TableDamaged that names the files, or the error itself."""
+    try:
+        check = check_log(table_uri)
+    except (TableNotFound, OSError):
+        return error
+    if not check.problems:
+        return error
+    named = "; ".join(f"{one.file}: {one.problem}; {one.next_step}" for one in check.problems[:3])
+    return TableDamaged(
+        f"{table_uri} cannot be opened: {named}. Nothing was changed, and version {check.newest_readable} can still be"
+        f" read; see `python scripts/verify_delta_log.py {table_uri}`"
+    )
+
+
+def _run(
+    source: Path | str, table_uri: str, run_id: str, policy: Policy, fleet: Fleet, until: datetime | None
+) -> EtlReport:
     if (earlier := EtlReport.read(table_uri, run_id)) and _was_committed(table_uri, earlier):
         return earlier
     features = list(policy.features)
-    marks = load_marks(table_uri, newest_table_id(table_uri))
+    marks = load_marks(table_uri, newest_table_id(table_uri)) if is_source_list(source) else {}
     readings = read_source(source, features, until, marks)
 
     def announce(change: Change) -> dict[str, str]:
@@ -82,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         fleet = load_fleet(options.config)
         report = run_etl(options.source, options.table, options.run_id, fleet.policy, fleet, options.until)
-    except (ConfigurationError, SourceError, MergeConflict, ValueError) as error:
+    except (ConfigurationError, SourceError, MergeConflict, TableDamaged, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     print(report.model_dump_json(indent=2))

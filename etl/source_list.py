@@ -113,6 +113,11 @@ def load_sources(path: Path | str, features: Sequence[str]) -> SourceList:
     return sources
 
 
+def is_source_list(source: Path | str) -> bool:
+    """Whether the source is a file that lists sources; else it is a folder of readings."""
+    return Path(source).suffix in SUFFIXES
+
+
 def read_source(
     source: Path | str, features: Sequence[str], until: datetime | None, read_to: Mapping[str, datetime]
 ) -> Readings:
@@ -122,7 +127,7 @@ def read_source(
     others go on. Raises SourceError if nothing can be used, ConfigurationError if the sources file is wrong.
     """
     path = Path(source)
-    if path.suffix not in SUFFIXES:
+    if not is_source_list(path):
         return read_folder(path, features, until)
     return _read_all(load_sources(path, features), path.parent, features, until, read_to)
 

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 
 from etl.delta_log import CommitNotFound, CommitUnreadable, read_commit
 from etl.report import EtlReport, report_uri
-from etl.run import run_etl
+from etl.run import TableDamaged, run_etl
 from etl.sources import SourceError
 from local.readings import write_readings
 from shared.configuration import load_fleet
@@ -215,6 +215,17 @@ def test_commits_without_readings_say_so_and_missing_or_broken_ones_are_named(la
     log.write_bytes(log.read_bytes()[:200])
     with pytest.raises(CommitUnreadable, match=r"00001\.json is not a Delta commit"):
         read_commit(table, 1)
+
+
+def test_a_corrupt_log_is_named_with_what_can_be_read_and_nothing_is_written(lake: Path) -> None:
+    run(lake, "run-1", until=START + timedelta(days=1))
+    table = lake / "processed/sensor_data"
+    log = table / "_delta_log" / f"{1:020d}.json"
+    log.write_bytes(log.read_bytes()[:-20])
+    files = sorted(table.rglob("*"))
+    with pytest.raises(TableDamaged, match=r"00001\.json: the commit is truncated .* version 0 can still be read"):
+        run(lake, "run-2")
+    assert sorted(table.rglob("*")) == files
 
 
 def test_the_command_prints_the_report_or_the_reason(lake: Path) -> None:

@@ -1,8 +1,8 @@
-"""The lake's code on object storage: the same calls as on a local folder, with an az:// address."""
+"""The lake's code on object storage: the same calls as on a local folder, with an az:// or abfss:// address."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,6 +11,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 
 from etl.delta_log import CommitNotFound, read_commit
+from etl.log_check import check_log
 from etl.report import EtlReport
 from etl.run import run_etl
 from etl.storage import exists, read_bytes, storage_options, write_bytes
@@ -23,15 +24,18 @@ FLEET = load_fleet(Path(__file__).parents[2] / "config")
 START = datetime(2025, 12, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def lake(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(params=["az", "abfss"])
+def lake(azurite: Azurite, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     settings = dict(part.split("=", 1) for part in azurite.connection_string.rstrip(";").split(";"))
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", settings["AccountName"])
+    if request.param == "az":  # the other form names the account itself
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", settings["AccountName"])
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", settings["AccountKey"])
     monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", settings["BlobEndpoint"])
     container = f"lake-{uuid4().hex[:8]}"
     BlobServiceClient.from_connection_string(azurite.connection_string).create_container(container)
-    return f"az://{container}"
+    if request.param == "az":
+        return f"az://{container}"
+    return f"abfss://{container}@{settings['AccountName']}.dfs.core.windows.net"
 
 
 def test_files_are_written_whole_and_found_again(lake: str) -> None:
@@ -60,3 +64,11 @@ def test_a_run_merges_reports_and_can_be_read_back(lake: str, tmp_path: Path) ->
     end = START + timedelta(hours=40)
     history = read_history(open_version(table, None), circuit.sensor_id, (circuit.target_column,), None, end, {})
     assert history.hours == 41 and history.newest == end
+    check = check_log(table)
+    assert (check.status, check.readable, check.table_id) == ("whole", ((0, 1),), report.table_id)
+    assert check.data_files == len(set(days_of(table)))
+
+
+def days_of(table: str) -> list[date]:
+    rows = pl.scan_delta(table, storage_options=storage_options(table))
+    return rows.select("date").unique().collect()["date"].to_list()
