@@ -12,7 +12,7 @@ from shared.domain import messages as m
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import FanOut, FanOutPhase
 from shared.domain.machine import Item
-from shared.domain.release import GATES, UP_TO_READY, Phase, Release
+from shared.domain.release import AWAITING, GATES, UP_TO_READY, Phase, Release
 from shared.domain.scoring import QualityCheck, ScoringRun
 from shared.domain.values import OperationState, Stage
 from shared.relay import Work
@@ -27,6 +27,7 @@ def check_always(world: World) -> None:
     """True at every moment."""
     for circuit in world.fleet.circuits():
         _the_circuit_says_who_owns_what(world, circuit)
+        _the_circuit_forgets_no_commit(world, circuit)
         for release in world.releases(circuit):
             _every_gate_was_opened_by_who_may(world, release)
     for item in _open_items(world):
@@ -102,8 +103,16 @@ def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
     assert len(candidates) <= 1, f"{candidates} are candidates at once: the newer supersedes the older"
     for candidate in candidates:
         assert candidate.phase != Phase.READY or root.production_owner, f"{candidate.id} waits for nobody"
+        if candidate.phase in (*AWAITING, Phase.READY):
+            assert candidate.champion == root.serving, f"{candidate.id} was compared with {candidate.champion}"
     if not root.production_owner:
         assert root.desired == root.serving, f"nobody deploys {root.desired} instead of {root.serving}"
+
+
+def _the_circuit_forgets_no_commit(world: World, circuit: str) -> None:
+    root, items = world.circuit(circuit), world.items(circuit).values()
+    heard = [item.version for item in items if isinstance(item, QualityCheck) and item.table == root.table]
+    assert root.delta_version == max(heard, default=None), f"{circuit} forgot a commit"
 
 
 def _every_gate_was_opened_by_who_may(world: World, release: Release) -> None:
@@ -158,10 +167,6 @@ def _every_commit_reached_its_circuits(world: World) -> None:
                 check = f"{circuit}!quality.{fan_out.table}.{fan_out.version}"
                 poisoned = f"{circuit}.covered.{fan_out.table}.{fan_out.version}" in world.given_up
                 assert check in world.items(circuit) or poisoned, f"{circuit} never heard of {fan_out.id}"
-    for circuit in world.fleet.circuits():
-        root, items = world.circuit(circuit), world.items(circuit).values()
-        heard = [item.version for item in items if isinstance(item, QualityCheck) and item.table == root.table]
-        assert root.delta_version == max(heard, default=None), f"{circuit} forgot a commit"
 
 
 def _history_is_gapless(world: World, root: str, item: Item) -> None:

@@ -90,13 +90,14 @@ def _open_gates(world: World) -> list[Approval]:
 
 @dataclass(frozen=True)
 class Released:
-    """A newer version is registered, and an engineer says yes to whatever it asks for a while."""
+    """A newer version is registered, and an engineer says yes to whatever it asks for so many times ten minutes."""
 
     circuit: int
+    rounds: int
 
     def happen(self, world: World) -> None:
         Registered(self.circuit, 1, "first", 1, 0).happen(world)
-        for _ in range(6):
+        for _ in range(self.rounds):
             world.run(minutes=10)
             for approval in _open_gates(world):
                 world.told(builders.decided(approval.id, approval.digest))
@@ -182,7 +183,7 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
     others: st.SearchStrategy[Action] = st.one_of(
         st.builds(DailyChecked, few), st.builds(EtlScheduled, few), st.just(MadeAnew())
     )
-    released: st.SearchStrategy[Action] = st.builds(Released, circuit)
+    released: st.SearchStrategy[Action] = st.builds(Released, circuit, st.integers(2, 6))
     return st.one_of(commit, register, Yes, AnyAnswer, released, others)
 
 
