@@ -141,11 +141,12 @@ class Program:
     def __init__(self, module: str, *arguments: str, log: Path, **environment: str) -> None:
         self._log = log
         nowhere = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "COLUMNS": "80"}
+        compiled = {"PYTHONPYCACHEPREFIX": str(ROOT / ".local" / "pycache"), "PYTHONDONTWRITEBYTECODE": ""}
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 cwd=ROOT,
-                env={**os.environ, **nowhere, **environment},
+                env={**os.environ, **nowhere, **compiled, **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
