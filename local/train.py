@@ -76,9 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, default=HOME, help=f"folder of the runtime (default: {shown(HOME)})")
     given = parser.parse_args(arguments)
     logging.disable(logging.WARNING)
+    commit = given.commit or _newest_commit()
+    if not commit:
+        parser.error("give --commit: this folder is no git checkout, so there is none to take")
     circuits = [name.strip() for name in given.circuits.split(",") if name.strip()]
     try:
-        change = Change(given.commit or _newest_commit(), given.author, given.pull_request)
+        change = Change(commit, given.author, given.pull_request)
         return 0 if train(given.home.resolve(), circuits, change) else 1
     except (ConfigurationError, Invalid, FleetError, RuntimeFailed, SettingsError) as error:
         print(f"Nothing more is trained. {error}", file=sys.stderr)

@@ -89,7 +89,7 @@ def test_the_app_stays_up_is_used_by_its_screens_own_lines_and_goes_on_after_a_s
         again = shell(commands(screen, "Train a circuit").strip() + " --commit 5f1c7d9e02ab")
         assert "model version 1" in again  # trained once for its commit, and the state knows
         assert program.end(seconds=20, signal=signal.SIGTERM) == 0
-    said = Program("local.train", "--home", str(home), log=tmp_path / "train.txt")
+    said = Program("local.train", "--home", str(home), "--commit", "5f1c7d9e02ab", log=tmp_path / "train.txt")
     assert said.process.wait(30) == 1
     assert "Nothing runs in" in said.output() and "make up" in said.output()
 
