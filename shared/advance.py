@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from random import Random
 
 from shared import records
 from shared.domain import circuit as circuit_domain
@@ -45,7 +44,6 @@ class Advance:
         self._store = store
         self._clock = clock
         self._rules_of = rules_of
-        self._random = Random()
 
     def __call__(self, event: Event) -> Advanced:
         """Apply the event; a conflict loads and decides again, it never patches."""
@@ -65,11 +63,13 @@ class Advance:
             except Conflict:
                 continue
             except AlreadyExists as there:
-                # The inbox has the fact, or what it would begin has lived and ended already (its history is there).
-                # Any other row: somebody was faster.
-                if not any(part in there.key for part in ("|5|", "|8|", "|9|")):
-                    continue
-                return Advanced(Verdict.IGNORED, "heard before", duplicate=True)
+                if "|5|" in there.key:
+                    return Advanced(Verdict.IGNORED, "heard before", duplicate=True)
+                if "|8|" in there.key or "|9|" in there.key:
+                    # What the event would begin has lived and ended. The whole event goes with it, so it is said aloud.
+                    log.warning("%s %s: %s", event.root, type(event).__name__, there)
+                    return Advanced(Verdict.IGNORED, f"what it would begin has ended already: {there}")
+                continue  # somebody else was faster
             for line in decision.history:
                 log.info("%s %s: %s -> %s", line.item, line.event, line.before or "-", line.after)
             outbox = records.outbox(decision.commands, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from shared.advance import Advance, Advanced
 from shared.dead_letters import DeadLetters, Replay, Replayer
 from shared.domain import messages as m
 from shared.domain.lake import ROOT as LAKE
+from shared.domain.machine import backoff
 from shared.domain.rules import Rules
 from shared.errors import Invalid, Permanent, Transient
 from shared.handlers import Directory, Handling, NoSlot, NotWanted, Ports, handle
@@ -27,6 +29,7 @@ Two and a half hours in all, more than any phase with work on the platform may t
 progress, costs time and no release, as long as its deadline allows.
 """
 SLOT_WAIT = timedelta(seconds=5)
+LONGEST_SLOT_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(minutes=10)
 
 
@@ -75,13 +78,15 @@ class Application:
             return
         except NoSlot as full:
             log.info("%s waits: %s", command.id, full)
-            self._put_back(work, work.attempt, self._slot_wait)
+            # A whole fleet may wait: the longer one has waited, the less often it asks.
+            wait = backoff(work.waits // 2, self._slot_wait, LONGEST_SLOT_WAIT)
+            self._put_back(replace(work, waits=work.waits + 1), wait)
             return
         except Transient as error:
             if work.attempt + 1 < ATTEMPTS:
                 wait = min(timedelta(seconds=error.retry_after or 2 ** (work.attempt + 1)), LONGEST_WAIT)
                 log.info("%s is tried again in %s: %s", command.id, wait, error)
-                self._put_back(work, work.attempt + 1, wait)
+                self._put_back(replace(work, attempt=work.attempt + 1), wait)
                 return
             self.give_up(work, f"{error} (tried {ATTEMPTS} times)")
             return
@@ -136,9 +141,8 @@ class Application:
         self.ports.queue.send(Work(work.command, noticed_by="replay").to_json())
         return f"{work.command.id} is on the queue again"
 
-    def _put_back(self, work: Work, attempt: int, wait: timedelta) -> None:
-        again = Work(work.command, attempt, work.noticed_by)
-        self.ports.queue.send(again.to_json(), delay_seconds=wait.total_seconds())
+    def _put_back(self, work: Work, wait: timedelta) -> None:
+        self.ports.queue.send(work.to_json(), delay_seconds=wait.total_seconds())
 
     def _rules(self, root: str) -> Rules:
         return self.directory.rules(root)

@@ -45,12 +45,13 @@ class Hyperparameters(Frozen):
     """The default model's settings: a linear and a boosted-trees forecaster, averaged."""
 
     ridge_alpha: float = Field(default=10.0, gt=0)
-    learning_rate: float = Field(default=0.1, gt=0)
-    max_iter: int = Field(default=60, ge=1, le=2000)
+    learning_rate: float = Field(default=0.2, gt=0)
+    max_iter: int = Field(default=30, ge=1, le=2000)
     max_leaf_nodes: int = Field(default=15, ge=2, le=1024)
     min_samples_leaf: int = Field(default=20, ge=1)
     l2_regularization: float = Field(default=1.0, ge=0)
     holdout_days: int = Field(default=28, ge=2, le=365)
+    backtest_folds: int = Field(default=3, ge=1, le=12)
 
     def digest(self) -> str:
         """Twelve hexadecimal digits that are equal exactly when all settings are."""

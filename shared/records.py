@@ -114,11 +114,16 @@ def command_from(row: Row) -> Command:
 
 
 def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime) -> list[Write]:
-    """One transaction: root, items, history, inbox, outbox, due rows and the indexes people read."""
+    """One transaction: inbox, root, items, history, outbox, due rows and the indexes people read.
+
+    The inbox comes first: the first row that fails is the one that is named, and a fact heard before is just that,
+    whatever else has changed since.
+    """
     root = decision.root or loaded.root
-    found = [*_root(loaded, root), *_items(loaded, decision)]
+    found: list[Write] = []
     if event.identity:
         found.append(Write("insert", Row(inbox_key(event), {"at": now.isoformat(), "event": type(event).__name__})))
+    found += [*_root(loaded, root), *_items(loaded, decision)]
     found += [
         Write(
             "insert",

@@ -21,27 +21,33 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Work:
-    """A command on the queue: how often it was put back, and what made us look."""
+    """A command on the queue: how often it failed, what made us look, and how often it waited for a slot."""
 
     command: Command
     attempt: int = 0
     noticed_by: str = "command"
+    waits: int = 0
 
     def to_json(self) -> str:
-        return _message(encode(self.command), self.attempt, self.noticed_by)
+        return _message(encode(self.command), self.noticed_by, attempt=self.attempt, waits=self.waits)
 
     @classmethod
     def from_json(cls, text: str) -> Work:
         """Raises ValueError for text that is not a command of ours."""
         try:
             document = json.loads(text)
-            return cls(decode(document["command"]), int(document["attempt"]), str(document["noticed_by"]))
+            return cls(
+                decode(document["command"]),
+                int(document["attempt"]),
+                str(document["noticed_by"]),
+                int(document.get("waits", 0)),
+            )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a work message: {error!r}") from error
 
 
-def _message(command: Mapping[str, Any], attempt: int, noticed_by: str) -> str:
-    document = {"command": command, "attempt": attempt, "noticed_by": noticed_by}
+def _message(command: Mapping[str, Any], noticed_by: str, attempt: int = 0, waits: int = 0) -> str:
+    document = {"command": command, "attempt": attempt, "noticed_by": noticed_by, "waits": waits}
     return json.dumps(document, separators=(",", ":"))
 
 
@@ -71,7 +77,7 @@ class Relay:
     def _send(self, partition: str, rows: Sequence[Row]) -> None:
         for row in rows:
             due_look = row.key.startswith("!1|") and row.body.get("command") == LookAtOperation.__name__
-            self._queue.send(_message(row.body, 0, "reconciler" if due_look else "command"))
+            self._queue.send(_message(row.body, "reconciler" if due_look else "command"))
         for start in range(0, len(rows), BATCH):
             self._remove(partition, rows[start : start + BATCH])
 

@@ -105,7 +105,9 @@ class _CircuitDraft(Draft):
         known = self.items.get(identity)
         if known is not None:
             if known.phase != Phase.AWAITING_REGISTRY_APPROVAL:
-                raise NotNow(f"{identity} is {known.phase} already; its tags no longer change its release")
+                raise NotNow(
+                    f"{identity} is {known.phase}; its tags are read before its first gate, and not afterwards"
+                )
             return [Line(RELEASE, m.ModelRegisteredAgain(**fields), identity)]
         created = {
             "id": identity,
