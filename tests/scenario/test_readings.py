@@ -9,12 +9,13 @@ import pytest
 
 from shared.domain.lake import EtlPhase, FanOutPhase
 from shared.domain.machine import Item
-from shared.domain.messages import DeltaCommitted, EtlDue
+from shared.domain.messages import DeltaCommitted, EtlDue, StartScoring
 from shared.domain.release import Phase as ReleasePhase
 from shared.domain.rules import Rules
 from shared.domain.scoring import CheckPhase, Phase
 from shared.domain.values import Pair
 from shared.errors import Permanent
+from shared.relay import Work
 from tests.builders import CIRCUIT, circuits, covered
 from tests.simulated import ETL, FAILS, HANGS, NOT_TOLD, PRODUCTION_DEPLOYMENT, SCORING, UNUSABLE, Fate
 from tests.world import Fleet, World
@@ -469,6 +470,23 @@ def test_no_more_jobs_run_at_once_than_there_are_slots_and_every_circuit_is_scor
     assert all(run is not None and run.phase == Phase.SCORED and run.attempt == 1 for run in scored)
     assert world.app.slots.holders("invocation") == []
     assert not world.dead_letters()
+
+
+def test_the_longer_a_command_waits_for_a_slot_the_less_often_it_asks(worlds: Callable[..., World]) -> None:
+    world = worlds(fleet=Fleet(max_invocations=1))
+    world.commit()
+    world.bring_to_production()
+    world.app.slots.acquire("invocation", "somebody else", 1, timedelta(days=3))
+    world.run_until(world.at(hour=6, day=1))
+    world.commit()
+    world.run(minutes=30)
+    (waiting,) = world.queue.messages
+    work = Work.from_json(waiting.text)
+    assert isinstance(work.command, StartScoring) and work.attempt == 0
+    assert 25 < work.waits < 50, "every five seconds it would have asked 360 times"
+    world.app.slots.release("invocation", "somebody else")
+    world.run(minutes=5)
+    assert run_of(world) == Phase.SCORED
 
 
 def test_a_slot_of_a_job_that_could_not_start_is_free_again(worlds: Callable[..., World]) -> None:
