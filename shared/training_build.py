@@ -129,7 +129,7 @@ class TrainingBuild:
                 **_outcome(run), model_version=int(version), started_at=status.started_at, ended_at=status.ended_at
             )
         else:
-            error = status.error or f"{run.reference} is {status.state} and names no model version"
+            error = status.error or f"{run.reference} is {status.state} and tells no model version, or not when it ran"
             outcome = m.TrainingFailed(**_outcome(run), error=error)
         self._application.advance(outcome)
 
