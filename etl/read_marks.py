@@ -20,7 +20,7 @@ class ReadMarks(BaseModel):
 def load_marks(table_uri: str, table_id: str | None) -> dict[str, datetime]:
     """The marks of the table; none if they are another table's or cannot be read: then everything is read again."""
     try:
-        marks = ReadMarks.model_validate_json(read_bytes(_uri(table_uri)))
+        marks = ReadMarks.model_validate_json(read_bytes(marks_uri(table_uri)))
     except (FileNotFoundError, ValidationError):
         return {}
     return dict(marks.read_to) if marks.table_id == table_id else {}
@@ -28,11 +28,17 @@ def load_marks(table_uri: str, table_id: str | None) -> dict[str, datetime]:
 
 def save_marks(table_uri: str, table_id: str, earlier: Mapping[str, datetime], newest: Mapping[str, datetime]) -> None:
     """Move the marks forward; call it when the rows are in the table."""
-    moved = {name: max(moment, earlier.get(name, moment)) for name, moment in newest.items()}
-    if moved and moved != {name: earlier.get(name) for name in moved}:
-        marks = ReadMarks(table_id=table_id, read_to={**earlier, **moved})
-        write_bytes(_uri(table_uri), marks.model_dump_json(indent=2).encode())
+    if further := moved(earlier, newest):
+        marks = ReadMarks(table_id=table_id, read_to=further)
+        write_bytes(marks_uri(table_uri), marks.model_dump_json(indent=2).encode())
 
 
-def _uri(table_uri: str) -> str:
+def moved(earlier: Mapping[str, datetime], newest: Mapping[str, datetime]) -> dict[str, datetime] | None:
+    """The marks after a run, or None if none of them moves."""
+    marks = {**earlier, **{name: max(moment, earlier.get(name, moment)) for name, moment in newest.items()}}
+    return None if marks == earlier else marks
+
+
+def marks_uri(table_uri: str) -> str:
+    """Where the marks of a table are."""
     return f"{table_uri.rstrip('/')}_sources/read_to.json"

@@ -161,8 +161,14 @@ def _read_all(
         rows, flooded = without_flooded(rows, f"sql:{source.name}", features)
         rejected += flooded
         frames.append(rows)
-        if not flooded and isinstance(last := rows["timestamp"].max(), datetime):
-            newest[source.name] = min(last, datetime.now(UTC))  # a clock that runs ahead must not hide what follows
+        if not flooded and (last := newest_read(rows)):
+            newest[source.name] = last
     if rejected and not frames:
         raise nothing_usable(rejected, f"the {len(rejected)} sources")
     return Readings(pl.concat(frames) if frames else empty(features), tuple(rejected), newest)
+
+
+def newest_read(rows: pl.DataFrame) -> datetime | None:
+    """The newest timestamp of rows that were read, at most now: a clock that runs ahead must not hide what follows."""
+    last = rows["timestamp"].max()
+    return min(last, datetime.now(UTC)) if isinstance(last, datetime) else None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -190,6 +191,103 @@ def test_any_order_split_and_duplication_of_the_same_rows_gives_the_same_table(
         for part in range(parts):
             upsert(f"{folder}/parts", readings(*shuffled[part::parts]))
         assert content(f"{folder}/parts").equals(content(f"{folder}/once"))
+
+
+COLUMNS = ["temperature", "flow", "level"]
+Cell = tuple[str, int, str]  # sensor, hour, column
+
+
+def pieces_of(values: dict[Cell, float | None], chance: random.Random) -> list[dict[str, Any]]:
+    """Rows that together have every value, each of them with some of the columns, some of them several times."""
+    rows: list[dict[str, Any]] = []
+    for sensor, hour in {(sensor, hour) for sensor, hour, _ in values}:
+        told: set[str] = set()
+        while told != set(COLUMNS):
+            some = chance.sample(COLUMNS, chance.randint(1, len(COLUMNS)))
+            told |= set(some)
+            row = {name: values.get((sensor, hour, name)) if name in some else None for name in COLUMNS}
+            rows += [{"timestamp": START + timedelta(hours=hour), "sensor_id": sensor, **row}] * chance.randint(1, 2)
+    chance.shuffle(rows)
+    return rows
+
+
+def frame_of(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=empty(COLUMNS).schema)
+
+
+def cells(table: str) -> dict[Cell, float | None]:
+    return {
+        (row["sensor_id"], (row["timestamp"] - START) // timedelta(hours=1), name): row[name]
+        for row in content(table).iter_rows(named=True)
+        for name in COLUMNS
+    }
+
+
+def batches(rows: list[dict[str, Any]], count: int, chance: random.Random) -> list[list[dict[str, Any]]]:
+    """The rows in order, cut at random places."""
+    cuts = [0, *sorted(chance.randint(0, len(rows)) for _ in range(count - 1)), len(rows)]
+    return [rows[begin:end] for begin, end in pairwise(cuts)]
+
+
+value = st.one_of(st.none(), st.floats(-1e6, 1e6, allow_nan=False))
+moments = st.lists(row, min_size=1, max_size=6, unique=True)
+
+
+@st.composite
+def measured(draw: st.DrawFn) -> dict[Cell, float | None]:
+    """One value or none per sensor, hour and column."""
+    return {(sensor, hour, name): draw(value) for sensor, hour in draw(moments) for name in COLUMNS}
+
+
+@settings(max_examples=20, deadline=None)
+@given(values=measured(), seed=st.integers(0, 10**6), parts=st.integers(1, 4))
+def test_rows_with_some_of_the_columns_add_up_in_any_order_split_and_duplication(
+    values: dict[Cell, float | None], seed: int, parts: int
+) -> None:
+    chance = random.Random(seed)
+    with TemporaryDirectory() as folder:
+        for batch in batches(pieces_of(values, chance), parts, chance):
+            upsert(f"{folder}/t", frame_of(batch), COLUMNS)
+        assert cells(f"{folder}/t") == values
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    arrivals=st.lists(st.tuples(row, value, value, value), min_size=1, max_size=15),
+    seed=st.integers(0, 10**6),
+    parts=st.integers(1, 4),
+)
+def test_readings_that_contradict_each_other_end_as_the_last_of_each_column_however_they_are_split(
+    arrivals: list[tuple[tuple[str, int], float | None, float | None, float | None]], seed: int, parts: int
+) -> None:
+    expected: dict[Cell, float | None] = {}
+    rows = []
+    for (sensor, hour), *given_values in arrivals:
+        rows.append(
+            {"timestamp": START + timedelta(hours=hour), "sensor_id": sensor}
+            | dict(zip(COLUMNS, given_values, strict=True))
+        )
+        for name, given_value in zip(COLUMNS, given_values, strict=True):
+            earlier = expected.get((sensor, hour, name))
+            expected[sensor, hour, name] = earlier if given_value is None else given_value
+    with TemporaryDirectory() as folder:
+        for batch in batches(rows, parts, random.Random(seed)):
+            upsert(f"{folder}/t", frame_of(batch), COLUMNS)
+        assert cells(f"{folder}/t") == expected
+        again = upsert(
+            f"{folder}/t", frame_of(rows).group_by("sensor_id", "timestamp").agg(pl.all().drop_nulls().last()), COLUMNS
+        )
+        assert again and again.version is None
+
+
+@settings(max_examples=6, deadline=None)
+@given(values=measured(), seed=st.integers(0, 10**6))
+def test_writers_of_the_same_rows_at_the_same_time_lose_nothing(values: dict[Cell, float | None], seed: int) -> None:
+    chance = random.Random(seed)
+    parts = batches(pieces_of(values, chance), 3, chance)
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(3) as writers:
+        list(writers.map(lambda rows: upsert(f"{folder}/t", frame_of(rows), COLUMNS), parts))
+        assert cells(f"{folder}/t") == values
 
 
 def test_a_table_made_by_somebody_else_keeps_its_rows(tmp_path: Path) -> None:
