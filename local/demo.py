@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -343,9 +343,11 @@ def perform(home: Path, port: int, readings: Path | None, mapping: Path | None) 
     began, stage, now = time.monotonic(), Stagehand(), datetime.now(UTC)
     clear(home)
     stage.scene("Storage, Event Grid, token issuer, model platform and the app start")
-    prepared = prepare(home, now, readings, mapping)
-    stage.say(prepared.note)
-    with LocalRuntime(home, prepared.config, prepared.landing, port=port, pace=PACE) as runtime:
+    with ExitStack() as running:
+        with stage.console.status("  ..."):
+            prepared = prepare(home, now, readings, mapping)
+            stage.say(prepared.note)
+            runtime = running.enter_context(LocalRuntime(home, prepared.config, prepared.landing, port=port, pace=PACE))
         stage.say(f"The app is at {runtime.url}, its logs are in {shown(runtime.logs)}.")
         demo = Demo(runtime, prepared.fleet, None if readings else STORY, stage)
         yesterday = now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(hours=6)
@@ -404,10 +406,10 @@ def show(summary: Mapping[str, Any], home: Path) -> None:
     """What it came to, and what to do next."""
     console = Console(highlight=False)
     lines = Table.grid(padding=(0, 2))
-    for name in ("live", "rejected", "failed", "superseded"):
-        lines.add_row(f"  {name}", ", ".join(summary[name]) or "-")
-    for release, reason in summary["reasons"].items():
-        lines.add_row("", f"{release} {reason}")
+    lines.add_row("  live", ", ".join(summary["live"]) or "-")
+    for name in ("rejected", "failed", "superseded"):
+        ends = [f"{release}, {summary['reasons'].get(release, 'no reason')}" for release in summary[name]]
+        lines.add_row(f"  {name}", "\n".join(ends) or "-")
     duplicate = summary["duplicate_event"]
     if duplicate["delivered"] > 1:
         effects = f"{duplicate['effects']} effect{'s' * (duplicate['effects'] != 1)}"
