@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import joblib  # type: ignore[import-untyped]
 import numpy as np
 import yaml
 from sklearn.base import BaseEstimator
@@ -42,6 +43,17 @@ class CircuitForecaster(BaseEstimator):  # type: ignore[misc]
     @property
     def spec(self) -> FeatureSpec:
         return self.forecaster.spec
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of all that decides a forecast: equal for the same readings, settings and seed."""
+        trees = self.forecaster.trees_
+        # The fitted trees as an object also hold the number of cores and other things that decide nothing.
+        nodes = [[tree.nodes for tree in iteration] for iteration in trees._predictors]
+        fitted = self.forecaster
+        numbers = (fitted.centre_, fitted.spread_, fitted.scale_, fitted.linear_.coef_, fitted.linear_.intercept_)
+        settings = (self.circuit, self.sensor_id, repr(self.spec), sorted(self.plausible.items()), fitted.seed)
+        content = (settings, numbers, trees._baseline_prediction, nodes, self.offsets)
+        return str(joblib.hash(content))[:16]
 
     def predict(self, X: Array) -> Array:
         """Forecasts in the target's unit: X (origins, features) -> (origins, horizon)."""

@@ -10,6 +10,11 @@ from ml.features import DAY, Positions, future, season_before
 from ml.history import Array
 
 COVERAGE = 0.9  # share of the truth that the interval is made to hold
+INDEPENDENT_SHARE = 0.25  # errors of forecasts that start less than half a day apart are nearly the same
+
+
+class NothingToJudge(ValueError):
+    """There is no hour at which forecast, naive forecast and truth are known."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,15 @@ class Evaluation:
 def evaluate(target: Array, origins: Positions, forecast: Array, scale: float) -> Evaluation:
     """Compare forecasts (origins, horizon) with what the target (hours,) turned out to be.
 
-    scale is the target's standard deviation in the training window. Hours without truth are left out.
+    scale is the target's standard deviation in the training window. Hours without truth are left out. Raises
+    NothingToJudge if there is no other.
     """
     horizon = forecast.shape[1]
     truth = future(target, origins, horizon)
-    persistence = np.repeat(target[origins][:, None], horizon, axis=1)
-    seasonal = season_before(target, origins, horizon, DAY)
+    persistence, seasonal = naive_forecasts(target, origins, horizon)
     judged = ~(np.isnan(truth) | np.isnan(persistence) | np.isnan(seasonal))
     if not judged.any():
-        raise ValueError("the holdout has no hour at which forecast, naive forecast and truth are known")
+        raise NothingToJudge("no hour at which forecast, naive forecast and truth are known")
     with np.errstate(over="ignore", invalid="ignore"):
         error = np.abs(forecast - truth)[judged]
         values = truth[judged]
@@ -60,7 +65,6 @@ def evaluate(target: Array, origins: Positions, forecast: Array, scale: float) -
         away_from_zero = np.abs(values).min() > 0.1 * scale
         half = len(origins) // 2
         offsets = interval_offsets(truth[:half], forecast[:half])
-        inside = (truth >= forecast + offsets[0]) & (truth <= forecast + offsets[1])
         return Evaluation(
             mae=mae / scale,
             rmse=rmse / scale,
@@ -72,17 +76,34 @@ def evaluate(target: Array, origins: Positions, forecast: Array, scale: float) -
             naive="persistence" if persistence_mae <= seasonal_mae else "seasonal_naive",
             naive_mae=naive_mae / scale,
             skill=1 - mae / max(naive_mae, 1e-12),
-            coverage=float(inside[half:][judged[half:]].mean()) if judged[half:].any() else float("nan"),
+            coverage=inside_interval(truth[half:], forecast[half:], offsets),
             origins=len(origins),
         )
 
 
+def naive_forecasts(target: Array, origins: Positions, horizon: int) -> tuple[Array, Array]:
+    """Persistence and seasonal naive (the same hour of the day before), each (origins, horizon)."""
+    return np.repeat(target[origins][:, None], horizon, axis=1), season_before(target, origins, horizon, DAY)
+
+
+def inside_interval(truth: Array, forecast: Array, offsets: Array) -> float:
+    """The share of the known truth between the bounds; NaN if none is known."""
+    known = ~np.isnan(truth)
+    inside = (truth >= forecast + offsets[0]) & (truth <= forecast + offsets[1])
+    return float(inside[known].mean()) if known.any() else float("nan")
+
+
 def interval_offsets(truth: Array, forecast: Array) -> Array:
-    """What to add to each step of a forecast for its lower and upper bound: (2, horizon)."""
-    tail = (1 - COVERAGE) / 2
+    """What to add to each step of a forecast for its lower and upper bound: (2, horizon).
+
+    Quantiles of past errors, taken a little further out, as conformal prediction does for so few of them: without it
+    the interval holds 85 % instead of 90 % of the hours that come after.
+    """
     residual = np.where(np.isnan(truth), np.nan, truth - forecast)
     known = ~np.isnan(residual).all(axis=0)
     offsets = np.zeros((2, truth.shape[1]))
     if known.any():
-        offsets[:, known] = np.nanquantile(residual[:, known], [tail, 1 - tail], axis=0)
+        independent = max(len(truth) * INDEPENDENT_SHARE, 1.0)
+        level = min(1.0, (1 + COVERAGE) / 2 * (1 + 1 / independent))
+        offsets[:, known] = np.nanquantile(residual[:, known], [1 - level, level], axis=0)
     return offsets

@@ -17,14 +17,17 @@ if __name__ == "__main__":
     limit_threads()
 
 import numpy as np
+import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ml.artifact import CircuitForecaster
+from ml.backtest import Backtest, backtest
 from ml.errors import IncompleteInput, ModelInputError
-from ml.evaluate import Evaluation, evaluate, interval_offsets
+from ml.evaluate import Evaluation, NothingToJudge
 from ml.features import LOOKBACK_HOURS, FeatureSpec, future
 from ml.history import History, open_version, read_history
 from ml.model import ChangeForecaster
+from ml.plots import backtest_figure
 from ml.requests import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
@@ -33,30 +36,40 @@ if TYPE_CHECKING:
 
 MINIMUM_TRAINING_HOURS = 14 * 24
 MINIMUM_KNOWN_SHARE = 0.5
-HOLDOUT_STRIDE = 3  # hours between the origins that are judged
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A forecaster trained on everything up to the cutoff, and how the same one did on a holdout it had not seen."""
+    """A forecaster trained on everything up to the cutoff, and how the same one did on days it had not seen."""
 
     model: CircuitForecaster
-    evaluation: Evaluation
+    backtest: Backtest
+    history: History
     example: np.ndarray
     training_rows: int
     target_min: float
     target_max: float
     target_sd: float
-    first: datetime
-    last: datetime
     table_id: str
     delta_version: int
+
+    @property
+    def evaluation(self) -> Evaluation:
+        return self.backtest.evaluation
+
+    @property
+    def first(self) -> datetime:
+        return self.history.start
+
+    @property
+    def last(self) -> datetime:
+        return self.history.newest
 
 
 def fit(request: TrainingRequest) -> Fit:
     """Read and train, touching no store.
 
-    The last `holdout_days` before the cutoff (at most a quarter of the history) judge a model trained on what lies
+    The last `holdout_days` before the cutoff (at most a quarter of the history) judge models trained on what lies
     before them; then the same model is trained on all of it. Raises ModelInputError when the readings do not allow it.
     """
     circuit, training = request.circuit, request.circuit.training
@@ -71,29 +84,27 @@ def fit(request: TrainingRequest) -> Fit:
     _check_enough(circuit.key, history, spec, holdout_hours)
 
     origins = np.arange(LOOKBACK_HOURS, history.hours - spec.horizon)
-    features, truth = spec.build(history, origins), future(target, origins, spec.horizon)
-    holdout_start = history.hours - holdout_hours
-    before = origins + spec.horizon < holdout_start  # no target of the training lies in the holdout
-    judged = (origins >= holdout_start) & ((origins - holdout_start) % HOLDOUT_STRIDE == 0)
-    scale = float(np.nanstd(target[:holdout_start]))
-
+    features = spec.build(history, origins)
     forecaster = ChangeForecaster(spec, training.hyperparameters, request.seed)
     with threadpool_limits(limits=1):  # the data are small: more threads, on a shared machine, take ten times as long
-        forecast = forecaster.fit(features[before], truth[before]).predict(features[judged])
-        forecaster.fit(features, truth)
-    evaluation = evaluate(target, origins[judged], forecast, scale)
-    offsets = interval_offsets(truth[judged], forecast)
+        try:
+            judged = backtest(history, spec, training.hyperparameters, holdout_hours, request.seed)
+        except NothingToJudge:
+            raise IncompleteInput(
+                f"{circuit.key}: {circuit.sensor_id} has no {spec.target} in the last {holdout_hours // 24} days before"
+                f" {history.newest:%Y-%m-%d}, so no model can be judged; move cutoff_date, or look at the sensor"
+            ) from None
+        forecaster.fit(features, future(target, origins, spec.horizon))
     plausible = {name: request.plausible_ranges[name] for name in spec.columns if name in request.plausible_ranges}
     return Fit(
-        model=CircuitForecaster(circuit.key, circuit.sensor_id, forecaster, plausible, offsets),
-        evaluation=evaluation,
+        model=CircuitForecaster(circuit.key, circuit.sensor_id, forecaster, plausible, judged.offsets),
+        backtest=judged,
+        history=history,
         example=features[:5],
         training_rows=len(origins),
         target_min=float(np.nanmin(target)),
         target_max=float(np.nanmax(target)),
         target_sd=float(np.nanstd(target)),
-        first=history.start,
-        last=history.newest,
         table_id=str(table.metadata().id),
         delta_version=table.version(),
     )
@@ -137,7 +148,7 @@ def train(request: TrainingRequest) -> TrainingResult:
     with mlflow.start_run(experiment_id=experiment_id, run_name=request.command_id, tags=tags) as run:
         mlflow.log_params(_parameters(request, fitted))
         mlflow.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
-        mlflow.log_dict(asdict(fitted.evaluation), "evaluation.json")
+        _log_backtest(request, fitted)
         source, model_id = _log_model(client, fitted, experiment_id, run.info.run_id)
     registered_version = _register(client, request, source, model_id, run.info.run_id, tags)
     return TrainingResult(
@@ -148,6 +159,18 @@ def train(request: TrainingRequest) -> TrainingResult:
         metrics=metrics,
         tags=tags,
     )
+
+
+def _log_backtest(request: TrainingRequest, fitted: Fit) -> None:
+    """The backtest as a table of its folds, a table of its steps and a picture, among the run's artifacts."""
+    import mlflow
+
+    judged, circuit = fitted.backtest, request.circuit
+    mlflow.log_dict(asdict(judged.evaluation), "evaluation.json")
+    mlflow.log_text(pl.DataFrame([asdict(fold) for fold in judged.folds]).write_csv(), "backtest/folds.csv")
+    mlflow.log_text(pl.DataFrame([asdict(step) for step in judged.steps]).write_csv(), "backtest/steps.csv")
+    title = f"{circuit.key} {circuit.name}: skill {judged.evaluation.skill:+.2f} against {judged.evaluation.naive}"
+    mlflow.log_figure(backtest_figure(title, circuit.target_column, judged, fitted.history), "backtest/backtest.png")
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, float]:
@@ -193,6 +216,8 @@ def _tags(request: TrainingRequest, fitted: Fit) -> dict[str, str]:
         "naive_mae": f"{evaluation.naive_mae:.6g}",
         "skill": f"{evaluation.skill:.6g}",
         "beats_naive": str(evaluation.beats_naive).lower(),
+        "interval_coverage": f"{evaluation.coverage:.4g}",
+        "model_hash": fitted.model.digest(),
         "target_min": repr(fitted.target_min),
         "target_max": repr(fitted.target_max),
         "target_sd": repr(fitted.target_sd),
@@ -250,6 +275,7 @@ def _log_model(client: MlflowClient, fitted: Fit, experiment_id: str, run_id: st
         serialization_format="cloudpickle",
         pip_requirements=[f"{package}=={version(package)}" for package in packages],
         signature=signature,
+        input_example=fitted.example,
     )
     return str(client.get_logged_model(logged.model_id).artifact_location), str(logged.model_id)
 

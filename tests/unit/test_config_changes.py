@@ -151,7 +151,7 @@ def test_a_renamed_circuit_is_a_new_model_and_names_the_old_one(repository: Repo
 
 
 def test_a_shared_default_concerns_exactly_the_circuits_that_inherit_it(repository: Repository) -> None:
-    repository.change("config/plants/P001/C001.yml", training={"hyperparameters": {"max_iter": 60}})
+    repository.change("config/plants/P001/C001.yml", training={"hyperparameters": {"max_iter": 30}})
     repository.commit("its own")
     repository.change("config/policy.yml", defaults={"training": {"hyperparameters": {"max_iter": 70}}})
     repository.commit("policy")
@@ -353,7 +353,7 @@ def test_read_config_gives_what_is_in_effect(run: Run) -> None:
     assert run(read_config.main, "P003_C001", "deployment.scoring_timeout_minutes", *folder) == (0, "45", "")
     assert run(read_config.main, "P001_C001", "training.environment_version", *folder) == (0, "1.0.0", "")
     code, out, _ = run(read_config.main, "P001_C001", *folder)
-    assert code == 0 and yaml.safe_load(out)["training"]["hyperparameters"]["max_iter"] == 60
+    assert code == 0 and yaml.safe_load(out)["training"]["hyperparameters"]["max_iter"] == 30
     code, out, _ = run(read_config.main, "P001_C001", "training", "--format", "json", *folder)
     assert json.loads(out)["target_column"] == "temperature"
     code, out, err = run(read_config.main, "P001_C001", "training.horizon", *folder)
