@@ -175,11 +175,17 @@ def _compare(table: DeltaTable, rows: pl.DataFrame, features: Sequence[str]) -> 
             pl.col("after").mean().alias("mean_after"),
         )
         .sort("sensor_id", "column"),
-        examples=rewritten.sort("sensor_id", "timestamp", "column")
-        .group_by("sensor_id", maintain_order=True)
-        .head(EXAMPLES),
+        examples=_first_of_each_sensor(rewritten),
         rows=changed.select("timestamp", "date", "sensor_id", *features, "is_new"),
     )
+
+
+def _first_of_each_sensor(rewritten: pl.DataFrame) -> pl.DataFrame:
+    """The first EXAMPLES values of each sensor; only what may be among them is sorted."""
+    bounds = rewritten.group_by("sensor_id").agg(pl.col("timestamp").bottom_k(EXAMPLES).max().alias("bound"))
+    first = rewritten.join(bounds, on="sensor_id").filter(pl.col("timestamp") <= pl.col("bound")).drop("bound")
+    in_order = first.sort("sensor_id", "timestamp", "column")
+    return in_order.group_by("sensor_id", maintain_order=True).head(EXAMPLES)
 
 
 def _rewritten_values(closed: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
