@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -24,11 +24,30 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+Verdict = Literal["better", "worse", "no clear difference", "not comparable"]
+
+
+class Contender(_Message):
+    """A model version: readings up to the end of `cutoff_date` (a UTC day) trained it; `folder` is its MLflow model.
+
+    version None: it is not registered yet.
+    """
+
+    version: int | None = Field(default=None, ge=1)
+    cutoff_date: date
+    folder: str
+
+    @property
+    def first_unseen(self) -> datetime:
+        return datetime.combine(self.cutoff_date + timedelta(days=1), time(0), UTC)
+
+
 class TrainingRequest(_Message):
     """One training of one circuit.
 
     delta_version None means the newest. plausible_ranges are the policy's (minimum, maximum) per column: values outside
     are taken as missing. artifact_root is where a new experiment keeps its artifacts (None: the store's default).
+    champion is what the new model is compared with.
     """
 
     circuit: CircuitConfig
@@ -43,6 +62,7 @@ class TrainingRequest(_Message):
     pr_author: str
     command_id: str = Field(min_length=1, max_length=250, pattern=r"^[^'\"]+$")
     seed: int = 0
+    champion: Contender | None = None
 
 
 class TrainingResult(_Message):
@@ -91,3 +111,56 @@ class ScoringSummary(_Message):
     delta_version: int
     model_version: int
     environment_version: str
+
+
+class ComparisonRequest(_Message):
+    """delta_version None means the newest; champion None that nothing serves yet."""
+
+    table_uri: str
+    delta_version: int | None = None
+    candidate: Contender
+    champion: Contender | None
+
+
+class Errors(_Message):
+    """Errors in standard deviations of the target on the holdout; coverage is the share of it inside the interval."""
+
+    mae: float
+    rmse: float
+    skill: float
+    coverage: float | None = None
+
+
+class Comparison(_Message):
+    """What came out. reason says why not, where it is not comparable; origins are those both forecast from.
+
+    difference is (low, high) of the candidate's mae minus the champion's, 90 % certain, resampled by day.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    delta_version: int | None = None
+    first_origin: datetime | None = None
+    last_origin: datetime | None = None
+    origins: int = 0
+    horizon: int = 0
+    candidate_version: int | None
+    champion_version: int | None
+    candidate: Errors | None = None
+    champion: Errors | None = None
+    persistence_mae: float | None = None
+    seasonal_naive_mae: float | None = None
+    difference: tuple[float, float] | None = None
+    better_days: int = 0
+    days: int = 0
+
+    def tags(self) -> dict[str, str]:
+        """What a model version is tagged with, for those who decide about it."""
+        tags = {"comparison": f"{self.verdict}: {self.reason}" if self.reason else self.verdict}
+        if self.champion_version is not None:
+            tags["comparison_champion_version"] = str(self.champion_version)
+        if self.candidate and self.champion and self.first_origin and self.last_origin:
+            tags["comparison_mae"] = f"{self.candidate.mae:.6g}"
+            tags["comparison_champion_mae"] = f"{self.champion.mae:.6g}"
+            tags["comparison_holdout"] = f"{self.first_origin:%Y-%m-%d}/{self.last_origin:%Y-%m-%d}"
+        return tags

@@ -20,15 +20,16 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from ml.artifact import CircuitForecaster
+from ml.artifact import CircuitForecaster, load_folder
 from ml.backtest import Backtest, backtest
+from ml.compare import compare
 from ml.errors import IncompleteInput, ModelInputError
 from ml.evaluate import Evaluation, NothingToJudge
 from ml.features import LOOKBACK_HOURS, FeatureSpec, future
 from ml.history import History, open_version, read_history
 from ml.model import ChangeForecaster
 from ml.plots import backtest_figure
-from ml.requests import TrainingRequest, TrainingResult
+from ml.requests import Comparison, ComparisonRequest, Contender, TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -142,13 +143,16 @@ def train(request: TrainingRequest) -> TrainingResult:
     mlflow.set_tracking_uri(request.tracking_uri)
     mlflow.set_registry_uri(registry_uri)
     fitted = fit(request)
+    comparison = _comparison(request, fitted)
     metrics = _metrics(fitted.evaluation)
-    tags = _tags(request, fitted)
+    tags = _tags(request, fitted) | (comparison.tags() if comparison else {})
     experiment_id = _experiment_id(client, request)
     with mlflow.start_run(experiment_id=experiment_id, run_name=request.command_id, tags=tags) as run:
         mlflow.log_params(_parameters(request, fitted))
         mlflow.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
         _log_backtest(request, fitted)
+        if comparison:
+            mlflow.log_dict(comparison.model_dump(mode="json"), "comparison.json")
         source, model_id = _log_model(client, fitted, experiment_id, run.info.run_id)
     registered_version = _register(client, request, source, model_id, run.info.run_id, tags)
     return TrainingResult(
@@ -159,6 +163,21 @@ def train(request: TrainingRequest) -> TrainingResult:
         metrics=metrics,
         tags=tags,
     )
+
+
+def _comparison(request: TrainingRequest, fitted: Fit) -> Comparison | None:
+    """The new model beside the champion, on what the table has after both cutoffs; None if no champion was named."""
+    if request.champion is None:
+        return None
+    candidate = Contender(cutoff_date=request.circuit.training.cutoff_date, folder="")
+    asked = ComparisonRequest(
+        table_uri=request.table_uri,
+        delta_version=fitted.delta_version,
+        candidate=candidate,
+        champion=request.champion,
+    )
+    with threadpool_limits(limits=1):
+        return compare(asked, lambda model: fitted.model if model == candidate else load_folder(model.folder))
 
 
 def _log_backtest(request: TrainingRequest, fitted: Fit) -> None:
