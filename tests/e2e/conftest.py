@@ -183,7 +183,7 @@ class Program:
         if signal is not None:
             self.process.send_signal(signal)
         code = self.process.wait(seconds)
-        _, left = psutil.wait_procs(started, timeout=5)
+        _, left = psutil.wait_procs(started, timeout=30)  # one that was importing notices afterwards
         assert not left, f"still running: {left}"
         return code
 
