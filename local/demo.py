@@ -416,8 +416,8 @@ def show(summary: Mapping[str, Any], home: Path) -> None:
         lines.add_row("  repeated", f"{duplicate['release']} was told {duplicate['delivered']} times, with {effects}")
     if summary["recovered_job"]:
         lines.add_row("  never told", f"the end of {summary['recovered_release']}'s test job: the reconciler found it")
-    failed = [circuit for circuit, verdict in summary["quality"].items() if not verdict.startswith("passed")]
-    lines.add_row("  quality", f"the newest readings failed for {', '.join(failed)}" if failed else "all passed")
+    failed = [f"{circuit} {verdict}" for circuit, verdict in summary["quality"].items() if verdict != "passed"]
+    lines.add_row("  quality", "\n".join(failed) or "the newest readings of every sensor passed")
     most = f"{summary['max_parallel_training']} trainings at once, {summary['memory_mb']} MB of memory"
     lines.add_row("  at most", most)
     lines.add_row("  predictions", f"{len(summary['predictions'])} files, one for each circuit that serves")

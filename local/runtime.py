@@ -22,9 +22,10 @@ from typing import Self
 
 import psutil
 import requests
+from azure.core.exceptions import AzureError
 
 from local.azurite import Azurite
-from local.event_grid import DeadLetterDestination, Subscription
+from local.event_grid import DeadLetterDestination, HandshakeFailed, Subscription
 from local.platform.names import STORAGE_ID, workspace_id
 from local.ports import LOOPBACK, PortTaken, accepts, free_port, free_ports, require_free
 from local.services import LocalServices
@@ -137,9 +138,15 @@ class LocalRuntime:
         self.environment = self._settings()
         # The platform imports for seconds: everything else comes up beside it.
         self._run("platform", self._platform_command())
-        provision(Settings.read(self.environment))
+        try:
+            provision(Settings.read(self.environment))
+        except AzureError as error:
+            raise RuntimeFailed(f"The storage emulator does not do what it is asked: {error}") from error
         self.start_host()
-        self._subscribe()
+        try:
+            self._subscribe()
+        except HandshakeFailed as error:
+            raise RuntimeFailed(f"The app does not take events. {error}\n{self.last_words('host')}") from error
         self._wait("platform", f"{self.platform_url}/health", {"Authorization": f"Bearer {self.keys['platform']}"})
         _write_private(self.home / ENVIRONMENT, self.environment)
         self._open.callback((self.home / ENVIRONMENT).unlink, missing_ok=True)
@@ -237,7 +244,7 @@ class LocalRuntime:
         ports: dict[str, int] = {}
         for (name, port), instead in zip(wanted.items(), free_ports(len(wanted)), strict=True):
             ports[name] = port if port not in ports.values() and _is_free(port) else instead
-        kept_in.write_text(json.dumps(ports))
+        _write_private(kept_in, ports)
         return ports
 
     def _settings(self) -> dict[str, str]:
@@ -387,7 +394,7 @@ def _kept_keys(path: Path) -> dict[str, str]:
     return keys
 
 
-def _write_private(path: Path, content: Mapping[str, str]) -> None:
+def _write_private(path: Path, content: Mapping[str, str | int]) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     partial = path.with_suffix(".writing")
     partial.unlink(missing_ok=True)

@@ -86,7 +86,10 @@ def _ports(settings: Settings, client_options: Mapping[str, Any]) -> Ports:
         message_decode_policy=TextBase64DecodePolicy(),
     )
     container = credentials.blobs(settings, **client_options).get_container_client(settings.documents)
-    topic = EventGridTopic(EventGridPublisherClient(settings.topic_endpoint, AzureKeyCredential(settings.topic_key)))
+    publisher = EventGridPublisherClient(
+        settings.topic_endpoint, AzureKeyCredential(settings.topic_key), **credentials.TIMEOUTS
+    )
+    topic = EventGridTopic(publisher)
     return Ports(
         store=TableStateStore(table, settings.state_shards),
         queue=StorageWorkQueue(queue),
