@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from deltalake.exceptions import DeltaError
+from polars.exceptions import PolarsError
 
 from etl import quality
 from etl.delta_log import CommitNotFound, CommitUnreadable, newest_table_id, read_commit
@@ -43,18 +44,20 @@ def run_etl(
     """
     try:
         return _run(source, table_uri, run_id, policy, fleet, until)
-    except (DeltaError, CommitUnreadable) as error:
-        raise damage(table_uri, error) from error
+    except (DeltaError, CommitUnreadable, PolarsError, OSError) as error:
+        if damaged := _damage(table_uri):
+            raise damaged from error
+        raise
 
 
-def damage(table_uri: str, error: Exception) -> Exception:
-    """What a Delta library's error comes from: TableDamaged that names the files, or the error itself."""
+def _damage(table_uri: str) -> TableDamaged | None:
+    """What is wrong with the table itself, or None: then an error comes from somewhere else."""
     try:
         check = check_log(table_uri)
     except (TableNotFound, OSError):
-        return error
+        return None
     if not check.problems:
-        return error
+        return None
     named = "; ".join(f"{one.file}: {one.problem}; {one.next_step}" for one in check.problems[:3])
     return TableDamaged(
         f"{table_uri} cannot be opened: {named}. Nothing was changed, and version {check.newest_readable} can still be"

@@ -36,7 +36,10 @@ class HadoopFiles:
 
     def _at(self, uri: str) -> tuple[Any, Any]:
         path = self._jvm.org.apache.hadoop.fs.Path(uri)
-        return path.getFileSystem(self._configuration), path
+        filesystem = path.getFileSystem(self._configuration)
+        if filesystem.getUri().getScheme() == "file":  # without checksum files, which others do not keep up to date
+            filesystem = filesystem.getRawFileSystem()
+        return filesystem, path
 
     def is_folder(self, uri: str) -> bool:
         filesystem, path = self._at(uri)

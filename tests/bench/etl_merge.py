@@ -21,6 +21,8 @@ import polars as pl
 from deltalake import DeltaTable, write_deltalake
 
 from etl.merge import merge
+from tests.bench.memory import peak_mb
+from tests.bench.rows import BenchRow, measured, ratio_at_most
 
 ROOT = Path(__file__).resolve().parents[2]
 SENSORS, STEPS = 200, 50_000
@@ -120,10 +122,25 @@ def _once(engine: str, table: Path, source: Path) -> Measurement:
         shutil.rmtree(copy)
 
 
-def peak_mb(pid: str) -> float:
-    """Peak memory of a process since it began (getrusage would begin with its parent's)."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+def measure_all(folder: Path) -> list[BenchRow]:
+    """Ours beside each other engine, for every size; `folder` keeps the table for the next time."""
+    table = make_table(folder)
+    rows: list[BenchRow] = []
+    for size, steps in SIZES.items():
+        source = make_source(folder, steps)
+        name = f"merge of {size} into 10,000,000"
+        own, simple, fastest = (measure(engine, table, source) for engine in MERGES)
+        rows += [
+            measured(f"{name}: time", own.seconds, simple.seconds, "delta-rs, plain", "s", ratio_at_most(1)),
+            measured(f"{name}: time", own.seconds, fastest.seconds, "delta-rs, at its best", "s", ratio_at_most(1)),
+            measured(f"{name}: memory", own.peak_mb, simple.peak_mb, "delta-rs, plain", "MB", ratio_at_most(1)),
+            measured(f"{name}: memory", own.peak_mb, fastest.peak_mb, "delta-rs, at its best", "MB"),
+        ]
+        if has_spark():
+            spark = measure("spark", table, source, repeats=1)
+            rows.append(measured(f"{name}: time", own.seconds, spark.seconds, "Spark", "s", ratio_at_most(0.1)))
+            rows.append(measured(f"{name}: memory", own.peak_mb, spark.peak_mb, "Spark", "MB"))
+    return rows
 
 
 def has_spark() -> bool:
@@ -136,7 +153,7 @@ def main() -> None:
     begin = time.perf_counter()
     MERGES[engine](table, source)
     seconds = time.perf_counter() - begin
-    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb("self")}))
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))
 
 
 if __name__ == "__main__":

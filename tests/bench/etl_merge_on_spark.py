@@ -15,7 +15,7 @@ def main() -> None:
     from pyspark.sql import functions as F
 
     from etl.spark_job import session
-    from tests.bench.etl_merge import peak_mb
+    from tests.bench.memory import peak_mb
 
     _, table, source = sys.argv[1:]
     jars = ",".join(map(str, sorted((ROOT / ".local/spark-jars").glob("delta-*.jar"))))
@@ -39,7 +39,7 @@ def main() -> None:
     merging.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
     seconds = time.perf_counter() - begin
     jvm = spark._jvm.ProcessHandle.current().pid()
-    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb(str(jvm))}))
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb(jvm)}))
 
 
 if __name__ == "__main__":

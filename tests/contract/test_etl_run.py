@@ -228,6 +228,18 @@ def test_a_corrupt_log_is_named_with_what_can_be_read_and_nothing_is_written(lak
     assert sorted(table.rglob("*")) == files
 
 
+def test_a_data_file_that_is_gone_is_named(lake: Path) -> None:
+    run(lake, "run-1")
+    lost = next((lake / "processed/sensor_data").glob("date=2025-12-02/*.parquet"))
+    lost.unlink()
+    (lake / "landing/late.csv").write_text(
+        "timestamp,sensor_id,temperature\n2025-12-02T00:30:00Z,SENSOR_P001_C001,20\n"
+    )
+    with pytest.raises(TableDamaged, match=rf"{lost.name}: the data file is missing; restore it"):
+        run(lake, "run-2")
+    assert DeltaTable(f"{lake}/processed/sensor_data").version() == 1
+
+
 def test_the_command_prints_the_report_or_the_reason(lake: Path) -> None:
     command = [sys.executable, "-m", "etl.run", f"{lake}/landing", f"{lake}/processed/sensor_data", "--run-id"]
     done = subprocess.run([*command, "run-1"], cwd=ROOT, capture_output=True, text=True, check=True)
