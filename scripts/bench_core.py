@@ -36,12 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="keep the run in docs/benchmarks/core.json")
     given = parser.parse_args(arguments)
     logging.disable(logging.WARNING)
+    described = machine()
     rows = measure()
     show(rows)
     write(rows, RESULT)
     print(f"Written to {RESULT.relative_to(ROOT)}")
     if given.keep:
-        document = {"machine": machine(), "rows": [asdict(row) for row in rows]}
+        document = {"machine": described, "rows": [asdict(row) for row in rows]}
         KEPT.parent.mkdir(parents=True, exist_ok=True)
         KEPT.write_text(json.dumps(document, indent=2) + "\n")
         print(f"Kept in {KEPT.relative_to(ROOT)}: run make docs")
@@ -83,6 +84,7 @@ def machine() -> dict[str, str]:
     return {
         "processor": f"{_processor()}, {psutil.cpu_count()} logical cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
+        "already running": f"load average {psutil.getloadavg()[0]:.1f} before the run",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "storage": f"Azurite {azurite} on Node {node.removeprefix('v')}, in memory",

@@ -13,7 +13,7 @@ KEPT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "core.json"
 INTRODUCTION = """
 `make bench` measures the core on the storage emulator, prints these rows and writes them to `.local/bench/core.json`.
 What follows is one run of it, kept in `docs/benchmarks/core.json`; `scripts/bench_core.py --keep` keeps another.
-Counts are exact and the same on every machine. Times are of one machine that was not otherwise idle: read the ratios,
+Counts are exact and the same on every machine. Times are of one machine that had other work to do: read the ratios,
 whose two sides were measured in turns.
 """
 READING = """

@@ -15,7 +15,8 @@ MANY = 4
 
 INTRODUCTION = """
 One table per kind of item says which event is possible in which phase, which phase follows, and what is commanded. An
-event without a line here is refused. The pictures leave out what stays in its phase.
+event without a line here is refused; the outcome of a command that its item has moved on from changes nothing. The
+pictures leave out what stays in its phase.
 
 Commands *now* go to the work queue when the transaction is committed; commands *later* wait as due rows. A deadline
 that passes is an event too (`DeadlinePassed`), so nothing waits for ever. What each event and command means is in
