@@ -11,8 +11,8 @@ from deltalake.exceptions import DeltaError
 from polars.exceptions import PolarsError
 
 from etl import quality
-from etl.delta_log import CommitNotFound, CommitUnreadable, newest_table_id, read_commit
-from etl.log_check import TableNotFound, check_log
+from etl.delta_log import CommitNotFound, CommitUnreadable, newest_table_id, newest_version, read_commit
+from etl.log_check import TableNotFound, check_log, verify_commit
 from etl.merge import Change, MergeConflict, merge
 from etl.read_marks import load_marks, save_marks
 from etl.report import EtlReport, build_report, report_path
@@ -70,6 +70,8 @@ def _run(
 ) -> EtlReport:
     if (earlier := EtlReport.read(table_uri, run_id)) and _was_committed(table_uri, earlier):
         return earlier
+    if (version := newest_version(table_uri)) is not None:
+        verify_commit(table_uri, version)
     features = list(policy.features)
     marks = load_marks(table_uri, newest_table_id(table_uri)) if is_source_list(source) else {}
     readings = read_source(source, features, until, marks)

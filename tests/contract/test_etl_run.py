@@ -217,13 +217,15 @@ def test_commits_without_readings_say_so_and_missing_or_broken_ones_are_named(la
         read_commit(table, 1)
 
 
-def test_a_corrupt_log_is_named_with_what_can_be_read_and_nothing_is_written(lake: Path) -> None:
+@pytest.mark.parametrize("kept_bytes", ["all but twenty", "the first line"])
+def test_a_damaged_log_is_named_with_what_can_be_read_and_nothing_is_written(lake: Path, kept_bytes: str) -> None:
     run(lake, "run-1", until=START + timedelta(days=1))
     table = lake / "processed/sensor_data"
     log = table / "_delta_log" / f"{1:020d}.json"
-    log.write_bytes(log.read_bytes()[:-20])
+    content = log.read_bytes()
+    log.write_bytes(content[:-20] if kept_bytes == "all but twenty" else content.splitlines()[0] + b"\n")
     files = sorted(table.rglob("*"))
-    with pytest.raises(TableDamaged, match=r"00001\.json: the commit is truncated .* version 0 can still be read"):
+    with pytest.raises(TableDamaged, match=r"00001\.json: the commit is truncated.* version 0 can still be read"):
         run(lake, "run-2")
     assert sorted(table.rglob("*")) == files
 
