@@ -25,8 +25,8 @@ log = logging.getLogger("fleet.application")
 ATTEMPTS = 24
 """How often a command is put back before its failure becomes an outcome; waits double from two seconds to ten minutes.
 
-Two and a half hours in all, more than any phase with work on the platform may take: an outage there, or an operation in
-progress, costs time and no release, as long as its deadline allows.
+Two and a half hours in all, more than any phase of a release with work on the platform may take: an outage there, or an
+operation in progress, costs time and no release, as long as its deadline allows.
 """
 SLOT_WAIT = timedelta(seconds=5)
 LONGEST_SLOT_WAIT = timedelta(minutes=1)

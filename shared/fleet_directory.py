@@ -33,6 +33,7 @@ class FleetDirectory:
             circuit.key: common.model_copy(
                 update={
                     "scoring_attempts": 1 + circuit.deployment.max_retries,
+                    "columns": (circuit.target_column, *circuit.feature_columns),
                     "null_rate": circuit.monitoring.null_rate,
                     "out_of_range_rate": circuit.monitoring.out_of_range_rate,
                     "plausible_range_sd": circuit.monitoring.plausible_range_sd,

@@ -192,7 +192,9 @@ class _CircuitDraft(Draft):
         return event
 
     def _covered(self, event: m.SensorCovered) -> list[Line]:
-        verdict, problems = assess_quality(event.counts, self.rules.null_rate, self.rules.out_of_range_rate)
+        verdict, problems = assess_quality(
+            event.counts, self.rules.null_rate, self.rules.out_of_range_rate, self.rules.columns
+        )
         checked = verdict(
             root=self.root.id,
             table=event.table,

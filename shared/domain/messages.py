@@ -477,15 +477,6 @@ class EtlSucceeded(Outcome):
         return {"version": self.version}
 
 
-class EtlFailed(Outcome):
-    """The run broke."""
-
-    error: str
-
-    def onto(self) -> Mapping[str, Any]:
-        return {"reason": self.error}
-
-
 class DeltaCommitted(Event):
     """The table has a commit that changed rows: read from its log, whoever told of it."""
 

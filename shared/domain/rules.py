@@ -46,6 +46,8 @@ class Rules(Value):
     longest_look: timedelta = timedelta(minutes=5)
     scoring_attempts: int = 3
     retry_after: timedelta = timedelta(minutes=2)
+    columns: tuple[str, ...] = ()
+    """The circuit's own columns of the table; readings are judged by these (none: by all)."""
     null_rate: float = 0.05
     out_of_range_rate: float = 0.05
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import comb, sqrt
+from statistics import NormalDist
 
 from shared.domain import messages as m
 from shared.domain.machine import Item, Kind, Table, Then
@@ -114,16 +116,35 @@ QUALITY = Kind(
 
 
 def assess_quality(
-    counts: Mapping[str, float], null_rate: float, out_of_range_rate: float
+    counts: Mapping[str, float], null_rate: float, out_of_range_rate: float, columns: Sequence[str] = ()
 ) -> tuple[type[m.QualityChecked], tuple[str, ...]]:
-    """The verdict on counts of `rows`, `nulls.{column}` and `out_of_range.{column}` against rates between 0 and 1."""
-    rows = counts.get("rows", 0)
+    """The verdict on counts of `rows`, `nulls.{column}` and `out_of_range.{column}` against rates between 0 and 1.
+
+    Only `columns` are judged (none: all that are counted). A limit is broken when so many would be seen by chance in
+    less than one of a hundred commits at that very rate: a commit of three hours has three rows, and one hole in them
+    says nothing.
+    """
+    rows = round(counts.get("rows", 0))
     if rows <= 0:
         return QualityUnknown, ("no readings to judge",)
     problems = [
         f"{what.replace('_', ' ')} {count / rows:.1%} of {column} (limit {limit:.1%})"
         for what, limit in (("nulls", null_rate), ("out_of_range", out_of_range_rate))
         for column, count in sorted((k.partition(".")[2], v) for k, v in counts.items() if k.startswith(f"{what}."))
-        if count / rows > limit
+        if (not columns or column in columns) and count / rows > limit and chance(round(count), rows, limit) < 0.01
     ]
     return (QualityFailed if problems else QualityPassed), tuple(problems)
+
+
+def chance(count: int, rows: int, rate: float) -> float:
+    """The probability of at least `count` hits in `rows` independent draws with this rate (upper binomial tail).
+
+    Exact up to 1,000 rows; beyond, the normal approximation with continuity correction.
+    """
+    if count <= 0 or rate >= 1:
+        return 1.0
+    if rate <= 0:
+        return 0.0
+    if rows <= 1000:
+        return sum(comb(rows, k) * rate**k * (1 - rate) ** (rows - k) for k in range(count, rows + 1))
+    return 1 - NormalDist(rows * rate, sqrt(rows * rate * (1 - rate))).cdf(count - 0.5)

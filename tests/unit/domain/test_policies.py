@@ -8,7 +8,7 @@ import pytest
 
 from shared.domain.machine import backoff
 from shared.domain.rules import Rules
-from shared.domain.scoring import QualityFailed, QualityPassed, QualityUnknown, assess_quality, scoring_id
+from shared.domain.scoring import QualityFailed, QualityPassed, QualityUnknown, assess_quality, chance, scoring_id
 from shared.domain.training import training_id
 from tests.builders import CIRCUIT, registered
 
@@ -17,9 +17,13 @@ from tests.builders import CIRCUIT, registered
     ("counts", "verdict"),
     [
         ({"rows": 100, "nulls.temperature": 5}, QualityPassed),
-        ({"rows": 100, "nulls.temperature": 6}, QualityFailed),
-        ({"rows": 100, "out_of_range.temperature": 5}, QualityPassed),
-        ({"rows": 100, "out_of_range.temperature": 6}, QualityFailed),
+        ({"rows": 100, "nulls.temperature": 10}, QualityPassed),
+        ({"rows": 100, "nulls.temperature": 12}, QualityFailed),
+        ({"rows": 100, "out_of_range.temperature": 12}, QualityFailed),
+        ({"rows": 3, "nulls.temperature": 1}, QualityPassed),
+        ({"rows": 3, "nulls.temperature": 2}, QualityFailed),
+        ({"rows": 50_000, "nulls.temperature": 2_520}, QualityPassed),
+        ({"rows": 50_000, "nulls.temperature": 2_650}, QualityFailed),
         ({"rows": 100}, QualityPassed),
         ({"rows": 0, "nulls.temperature": 0}, QualityUnknown),
         ({}, QualityUnknown),
@@ -30,9 +34,22 @@ def test_readings_are_held_against_the_limits_and_none_are_never_good(counts: di
 
 
 def test_a_verdict_names_every_column_that_breaks_a_limit() -> None:
-    counts = {"rows": 100, "nulls.pressure": 50, "nulls.flow": 1, "out_of_range.temperature": 7, "stuck.flow": 90}
+    counts = {"rows": 100, "nulls.pressure": 50, "nulls.flow": 1, "out_of_range.temperature": 17, "stuck.flow": 90}
     _, problems = assess_quality(counts, null_rate=0.05, out_of_range_rate=0.05)
-    assert problems == ("nulls 50.0% of pressure (limit 5.0%)", "out of range 7.0% of temperature (limit 5.0%)")
+    assert problems == ("nulls 50.0% of pressure (limit 5.0%)", "out of range 17.0% of temperature (limit 5.0%)")
+
+
+def test_a_circuit_is_judged_by_its_own_columns() -> None:
+    counts = {"rows": 100, "nulls.pressure": 100, "nulls.temperature": 0}
+    assert assess_quality(counts, 0.05, 0.05, columns=("temperature",))[0] is QualityPassed
+    assert assess_quality(counts, 0.05, 0.05, columns=("pressure",))[0] is QualityFailed
+
+
+def test_the_chance_of_a_count_is_the_same_exact_and_approximated() -> None:
+    exact, approximated = chance(70, 1000, 0.05), chance(70, 1001, 0.05)
+    assert exact == pytest.approx(0.0036, abs=0.001)
+    assert approximated == pytest.approx(exact, rel=0.6)
+    assert chance(0, 10, 0.05) == 1.0 and chance(1, 10, 0.0) == 0.0 and chance(10, 10, 1.0) == 1.0
 
 
 @pytest.mark.parametrize(
