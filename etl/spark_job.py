@@ -1,6 +1,9 @@
 """The ETL as a Synapse Spark batch job: the transformation of `etl.run` on Spark, into the same table.
 
-    spark-submit etl/spark_job.py SOURCE TABLE --run-id ID --config config [--until TIME]
+    spark-submit --py-files fleet.zip etl/spark_job.py SOURCE TABLE --run-id ID --config config [--until TIME]
+
+fleet.zip holds `etl` and `shared`; in a Synapse batch it is one of pyFiles, and `config` one of archives
+(`config.zip#config`). The pool needs polars, pydantic, pyyaml and, for SQL sources, SQLAlchemy.
 
 SOURCE is a folder, or a sources file whose folders Spark reads and whose SQL tables the driver reads (only new rows).
 Addresses are Spark's: abfss:// with the pool's identity, or local paths.
