@@ -6,6 +6,7 @@ import json
 import math
 import re
 import socket
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,9 +38,12 @@ class Played:
             yield f"{plant}_{circuit}", pl.read_parquet(ROOT / path)
 
 
-def play(home: Path, *arguments: str, seconds: float = 240, **environment: str) -> Played:
-    with Program("local.demo", "--home", str(home), *arguments, log=home.with_suffix(".txt"), **environment) as program:
-        code = program.process.wait(seconds)
+def play(home: Path, *arguments: str, seconds: float = 300) -> Played:
+    with Program("local.demo", "--home", str(home), *arguments, log=home.with_suffix(".txt")) as program:
+        try:
+            code = program.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the demonstration did not end in {seconds:g} s; it had said:\n{program.output()}")
         assert code == 0, program.output()
         return Played(home, program.output())
 
