@@ -9,15 +9,17 @@ PYTHON := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 READY := $(VENV)/.ready
 NODE_READY := node_modules/.ready
-REQUIREMENTS := requirements requirements-ml requirements-dev
+SPARK_VENV := .venv-spark
+SPARK_READY := $(SPARK_VENV)/.ready
+REQUIREMENTS := requirements requirements-ml requirements-build requirements-dev requirements-spark
 
-.PHONY: help setup demo up test unit check format bench docs lock clean
+.PHONY: help setup demo up test unit test-spark check format bench docs lock clean
 
 help: ## Show this help
 	@echo "The fleet: sensor forecast models from readings to production predictions."
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
-		| while IFS=$$'\t' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+		| while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo "  DATA=folder MAPPING=file.yml   with demo: your own readings (docs/examples/mappings has mapping files)"
 	@echo "  FLEET_PORT=8080                with demo and up: the port of the app"
@@ -36,6 +38,10 @@ test: setup ## Every test
 
 unit: setup ## The tests that run in seconds
 	@$(PYTHON) -m pytest tests/unit
+
+test-spark: $(SPARK_READY) ## Both ETL engines on real Spark: the same table, row for row (Java 17, Maven)
+	@scripts/fetch_spark_jars.sh .local/spark-jars
+	@$(SPARK_VENV)/bin/python -m pytest tests/spark --confcutdir=tests/spark
 
 check: setup ## Lint, format, types, and that generated documents are fresh
 	@$(VENV)/bin/ruff check .
@@ -61,7 +67,7 @@ lock: $(READY) ## Pin the requirements again, with hashes
 	done
 
 clean: ## Remove what was installed and everything the embedded mode has kept
-	@rm -rf $(VENV) node_modules .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(SPARK_VENV) node_modules .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements-dev.txt
 	@scripts/make_venv.sh $(VENV)
@@ -73,4 +79,10 @@ $(NODE_READY): package-lock.json
 	@scripts/check_node.sh
 	@echo "Installing the storage emulator ..."
 	@npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(SPARK_READY): requirements-spark.txt $(READY)
+	@echo "Installing Spark ..."
+	@$(UV) venv -q --clear --python $(PYTHON) $(SPARK_VENV)
+	@VIRTUAL_ENV=$(SPARK_VENV) $(UV) pip sync -q --require-hashes requirements-spark.txt
 	@touch $@
