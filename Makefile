@@ -48,6 +48,7 @@ check: setup ## Lint, format, types, and that generated documents are fresh
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(PYTHON) scripts/draw_diagrams.py --check
+	@$(PYTHON) scripts/write_config_schemas.py --check
 
 format: setup ## Format the code
 	@$(VENV)/bin/ruff check --fix .
@@ -55,6 +56,7 @@ format: setup ## Format the code
 
 bench: setup ## Measure ours beside the reference; writes .local/bench
 	@$(PYTHON) scripts/bench_core.py
+	@$(PYTHON) scripts/bench_data.py
 
 docs: setup ## Write the generated diagrams and references again
 	@$(PYTHON) scripts/draw_diagrams.py
@@ -65,6 +67,8 @@ lock: $(READY) ## Pin the requirements again, with hashes
 		$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 			--custom-compile-command "make lock" $$name.in -o $$name.txt; \
 	done
+	@cd ml/environment && ../../$(UV) pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 
 clean: ## Remove what was installed and everything the embedded mode has kept
 	@rm -rf $(VENV) $(SPARK_VENV) node_modules .local .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,6 +26,7 @@ ALLOWED_IN_DOMAIN = {
     "pydantic",
     "re",
     "shared",
+    "statistics",
     "typing",
 }
 SDKS = {"azure", "mlflow", "deltalake", "requests", "httpx", "pyarrow", "sklearn", "pandas", "polars"}
