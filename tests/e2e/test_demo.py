@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 from local.demo import STORY
+from local.runtime import shown
 from shared.configuration import load_fleet
 from tests.e2e.conftest import REFERENCE_DIR, ROOT, Program
 
@@ -123,7 +124,7 @@ def test_it_takes_less_than_three_minutes_and_four_gigabytes(played: Played) -> 
 
 
 def test_what_it_prints_fits_eighty_columns_and_says_what_comes_next(played: Played) -> None:
-    prose = [line for line in played.output.splitlines() if str(played.home) not in line]
+    prose = [line for line in played.output.splitlines() if shown(played.home) not in line]
     assert [line for line in prose if len(line.rstrip()) > 80] == []
     assert len(re.findall(r"^\d\. ", played.output, re.MULTILINE)) == 5
     assert "make up" in played.output and "summary.json" in played.output
@@ -180,6 +181,6 @@ def test_a_part_that_dies_ends_the_demonstration_with_the_end_of_its_log_and_not
         assert program.end(seconds=60) == 1
         said = program.output()
     assert "The demonstration failed. The platform ended with exit code -9." in said
-    assert f"Its log, {home / 'logs' / 'platform.log'}, ends:" in said
+    assert f"Its log, {shown(home / 'logs' / 'platform.log')}, ends:" in said
     assert "Traceback" not in said
     assert not (home / "environment.json").exists()

@@ -17,6 +17,7 @@ import requests
 
 from local.configuration import copy_configuration
 from local.ports import free_port
+from local.runtime import shown
 from tests.e2e.conftest import ROOT, Program, until
 
 READY = "Look around"
@@ -62,7 +63,7 @@ def test_the_app_stays_up_is_used_by_its_screens_own_lines_and_goes_on_after_a_s
         address = f"http://127.0.0.1:{port}"
         assert f"The app is up: {address}\n" in screen
         assert (home / "environment.json").stat().st_mode & 0o077 == 0
-        assert [line for line in screen.splitlines() if len(line) > 80 and str(tmp_path) not in line] == []
+        assert [line for line in screen.splitlines() if len(line) > 80 and shown(tmp_path) not in line] == []
         assert approvals(screen) == []
         until(lambda: len(_circuits(screen)) == 12, "the first ETL run to reach every circuit")
 
@@ -101,7 +102,7 @@ def test_a_part_that_dies_for_good_ends_it_with_the_end_of_its_log(tmp_path: Pat
         assert program.end(seconds=30) == 1
         said = program.output()
     assert "The app is not up. The platform ended with exit code -9." in said
-    assert str(tmp_path / "home" / "logs" / "platform.log") in said and "Traceback" not in said
+    assert shown(tmp_path / "home" / "logs" / "platform.log") in said and "Traceback" not in said
 
 
 def test_a_taken_port_is_named_with_who_holds_it_and_what_to_do(tmp_path: Path, config: Path) -> None:
