@@ -203,7 +203,7 @@ def test_a_function_that_outlives_the_grace_time_does_not_keep_the_process(comma
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=15)
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 8.5, "the function itself takes nine seconds"
 
 
 def test_while_it_ends_a_host_receives_no_more_messages(command: Any, free_port: int, azurite: Azurite) -> None:
