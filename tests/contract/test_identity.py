@@ -104,7 +104,7 @@ def test_without_a_token_the_answer_is_sign_in_first(tokens: Tokens, header: str
         {"preferred_username": None},
         {"idtyp": "app"},
     ],
-    ids=str,
+    ids=lambda changed: " ".join(f"{claim} {type(value).__name__}" for claim, value in changed.items()),
 )
 def test_a_token_that_is_signed_and_yet_not_right_is_refused(
     issuer: TokenIssuer, tokens: Tokens, changed: dict[str, Any]
