@@ -34,7 +34,7 @@ up: setup ## The app at http://127.0.0.1:7071 until Ctrl-C; state is kept in .lo
 	@$(PYTHON) -m local.up
 
 test: setup ## Every test
-	@$(PYTHON) -m pytest tests -n 4 --dist loadfile
+	@$(PYTHON) -m pytest tests -n 3 --dist loadfile
 
 unit: setup ## The tests that run in seconds
 	@$(PYTHON) -m pytest tests/unit
