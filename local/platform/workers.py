@@ -63,7 +63,8 @@ class Workers:
         with self._lock:
             if not self._pool.active:  # the death of an idle worker breaks a pool for good
                 log.warning("a pool of workers broke and is replaced")
-                _stop(self._pool)
+                # Aside: a job that is taken up again comes here from a thread of the very pool that broke.
+                threading.Thread(target=_stop, args=(self._pool,), name="stop a broken pool", daemon=True).start()
                 self._pool = self._new_pool()
             return self._pool.schedule(_call, args=(function, *arguments), timeout=timeout)
 

@@ -33,14 +33,20 @@ def test_blobs_queues_and_tables_answer(azurite: Azurite) -> None:
 def test_a_location_keeps_the_state_and_stopping_ends_every_process(tmp_path: Path) -> None:
     blob, queue, table = free_ports(3)
     ports = (blob, queue, table)
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
     for _ in range(2):
         with Azurite(tmp_path, ports) as storage:
             tables = TableServiceClient.from_connection_string(storage.connection_string)
             tables.create_table_if_not_exists("kept")
             assert [table.name for table in tables.list_tables()] == ["kept"]
-        assert {process.pid for process in psutil.Process().children(recursive=True)} == before
+            assert _processes_at(tmp_path)
+        assert _processes_at(tmp_path) == []
     assert storage.ports == ports
+
+
+def _processes_at(location: Path) -> list[int]:
+    """The emulator's processes, told from those of other tests by the folder that they were given."""
+    running = psutil.process_iter(["pid", "cmdline"])
+    return [process.info["pid"] for process in running if str(location) in " ".join(process.info["cmdline"] or ())]
 
 
 ORPHANING = """
