@@ -18,10 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from scripts.commit_arguments import add_commit_arguments, commits_of
 from shared.config_changes import (
-    CONFIG_FOLDER,
     ChangesUnknown,
-    Commits,
     ConfigChanges,
     Consequence,
     config_changes,
@@ -32,21 +31,13 @@ from shared.config_changes import (
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commits = parser.add_mutually_exclusive_group(required=True)
-    commits.add_argument("--base", metavar="COMMIT", help="what --head changed since it left this branch or commit")
-    commits.add_argument("--merge", metavar="COMMIT", help="what this merge, or plain commit, changed")
-    parser.add_argument("--head", metavar="COMMIT", default="HEAD", help="with --base; default: %(default)s")
+    add_commit_arguments(parser)
     parser.add_argument("--only", type=Consequence, action="append", choices=list(Consequence), help="may be repeated")
     parser.add_argument("--format", choices=["text", "json", "matrix", "devops"], default="text")
     parser.add_argument("--jobs", type=_positive, help="spread the circuits over at most so many jobs of the matrix")
-    parser.add_argument("--repository", type=Path, default=Path.cwd(), help="default: the current folder")
-    parser.add_argument("--config", default=CONFIG_FOLDER, help="folder in the repository; default: %(default)s")
     given = parser.parse_args(arguments)
     try:
-        if given.merge:
-            pair = Commits.of_merge(given.repository, given.merge)
-        else:
-            pair = Commits.since(given.repository, given.base, given.head)
+        pair = commits_of(given)
         changes = config_changes(pair, given.config)
         if given.only:
             changes = replace(changes, circuits=changes.needing(*given.only))

@@ -6,6 +6,7 @@ are different events, never guards, so a table can be read, drawn and tested as 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -182,7 +183,7 @@ class Line:
     created: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Draft:
+class Draft(ABC):
     """A root as it will be, while one event is followed to its last consequence.
 
     A subclass says what its root hears (`hear`), which precise events a fact turns out to be (`classify`), what an
@@ -234,12 +235,13 @@ class Draft:
         for following in follows:
             self.walk(following)
 
+    @abstractmethod
     def hear(self, event: Event) -> None:
         """What the root itself takes from an event."""
 
+    @abstractmethod
     def classify(self, event: Event) -> Sequence[Line]:
         """The lines to walk; raises `NotNow` or `NotAllowed`."""
-        raise NotImplementedError
 
     def moved(self, item: Item, event: Event, then: Then, begun: bool) -> Item:
         """The item with what the event does to it beyond phase and plain fields; `begun`: a new step has begun."""
@@ -257,9 +259,9 @@ class Draft:
         """Commands that the event carries or implies beside the table's."""
         return ()
 
+    @abstractmethod
     def delay(self, item: Item) -> timedelta:
         """How long a later command waits."""
-        raise NotImplementedError
 
 
 def backoff(count: int, first: timedelta, longest: timedelta) -> timedelta:

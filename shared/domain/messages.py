@@ -6,6 +6,7 @@ transaction as what the event changes, so one fact has one effect however often 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
@@ -13,15 +14,15 @@ from typing import Any, ClassVar, Literal, Self
 from shared.domain.values import Pair, Value
 
 
-class Event(Value):
+class Event(Value, ABC):
     """A fact about one root; `root` is the key of what it concerns."""
 
     root: str
 
     @property
+    @abstractmethod
     def identity(self) -> str:
         """What makes two tellings the same fact."""
-        raise NotImplementedError
 
     def onto(self) -> Mapping[str, Any]:
         """The fields of the item that this fact sets."""

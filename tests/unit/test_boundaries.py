@@ -16,6 +16,7 @@ CORE = sorted(path for path in (ROOT / "shared").glob("*.py") if path.name != "w
 TRIGGERS = sorted((ROOT / "functions").rglob("*.py"))
 ALLOWED_IN_DOMAIN = {
     "__future__",
+    "abc",
     "collections",
     "dataclasses",
     "datetime",
