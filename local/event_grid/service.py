@@ -155,8 +155,7 @@ class EventGridService:
         """Whether, within `timeout` seconds, nothing is left to deliver."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            left = (DeliveryState.PENDING, DeliveryState.DELIVERING)
-            if not any(self._store.deliveries(1, state=state) for state in left):
+            if not self._store.undelivered():
                 return True
             time.sleep(0.02)
         return False

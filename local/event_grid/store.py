@@ -191,6 +191,15 @@ class EventStore:
             ).fetchone()
         return row["due"]  # type: ignore[no-any-return]
 
+    def undelivered(self) -> int:
+        """How many deliveries have not ended. One look: between two, a delivery may go from one state to the other."""
+        with self._transaction() as rows:
+            row = rows.execute(
+                "SELECT COUNT(*) AS count FROM delivery WHERE state IN (?, ?)",
+                (DeliveryState.PENDING, DeliveryState.DELIVERING),
+            ).fetchone()
+        return int(row["count"])
+
     def settle(
         self, number: int, state: DeliveryState, status: int | None, outcome: str, due: float | None = None
     ) -> None:
