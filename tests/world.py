@@ -84,7 +84,7 @@ class Remembering(Application):
 
     facts: list[m.Event]
     done: list[m.Command]
-    given_up: list[str]
+    given_up: list[m.Command]
 
     def advance(self, event: m.Event) -> Advanced:
         advanced = super().advance(event)
@@ -97,7 +97,7 @@ class Remembering(Application):
         self.done.append(Work.from_json(text).command)
 
     def give_up(self, work: Work, error: str) -> None:
-        self.given_up.append(work.command.id)
+        self.given_up.append(work.command)
         super().give_up(work, error)
 
 
@@ -119,7 +119,7 @@ class World:
         self.facts: list[m.Event] = []
         self.crashes: list[Exception] = []
         self.done: list[m.Command] = []
-        self.given_up: list[str] = []
+        self.given_up: list[m.Command] = []
         self.choose: Callable[[int], int] = lambda count: 0
         """Which of so many deliverable things comes next."""
         self.app = self._start()

@@ -1,7 +1,8 @@
 """Random histories: signals doubled, late and out of order, work that fails, hangs and loses its event, and a process
 that dies before or after any effect, or stalls there while others go on. Whatever happens: nothing twice, nothing lost.
 
-HISTORIES sets how many are tried (default 60), HISTORY_SEED which; a failure prints its seed and its shortest history.
+HISTORIES sets how many are tried (default 60), HISTORY_SEED which: others every time, and always the same ones in CI,
+where nobody should meet the failure of somebody else's change. A failure prints its seed and its shortest history.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.scenario.invariants import check_always, check_at_rest, check_replay_
 from tests.simulated import FAILS, HANGS, NOT_TOLD, UNUSABLE, Fate, Killed
 from tests.world import Fleet, World
 
-SEED = int(os.environ.get("HISTORY_SEED") or random.SystemRandom().randrange(2**32))
+SEED = int(os.environ.get("HISTORY_SEED") or (1 if os.environ.get("CI") else random.SystemRandom().randrange(2**32)))
 HISTORIES = int(os.environ.get("HISTORIES") or 60)
 
 
