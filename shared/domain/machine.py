@@ -7,7 +7,7 @@ are different events, never guards, so a table can be read, drawn and tested as 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -188,7 +188,7 @@ class Draft(ABC):
 
     A subclass says what its root hears (`hear`), which precise events a fact turns out to be (`classify`), what an
     event does to an item beyond its phase (`moved`), what commands may take (`offered`), how long a later command waits
-    (`delay`) and what follows for others (`settle`).
+    (`delay`), what a move changes about the root (`settle`) and what follows from it for others (`follow`).
     """
 
     def __init__(self, root: Root, items: Mapping[str, Item], now: datetime) -> None:
@@ -223,7 +223,7 @@ class Draft(ABC):
         phase = None if before is None else before.phase
         name, detail = type(line.event).__name__, line.event.shown()
         self._decision.history.append(HistoryLine(item.id, item.sequence, name, phase, item.phase, self.now, detail))
-        follows = self.settle(item, line.event)
+        self.settle(item, line.event)
         offered = self.offered(item)
         self._decision.commands += [build(command, self.root, item, offered) for command in then.commands]
         self._decision.commands += self.further(line.event)
@@ -232,7 +232,7 @@ class Draft(ABC):
         if begun and item.deadline is not None and item.phase not in line.kind.ends:
             over = CheckDeadline(root=self.root.id, item=item.id, step=item.step, phase=item.phase)
             self._decision.due.append(Due(item.deadline, over))
-        for following in follows:
+        for following in self.follow(item, line.event):
             self.walk(following)
 
     @abstractmethod
@@ -247,8 +247,11 @@ class Draft(ABC):
         """The item with what the event does to it beyond phase and plain fields; `begun`: a new step has begun."""
         return item
 
-    def settle(self, item: Item, event: Event) -> Sequence[Line]:
-        """Bring the root in line with the moved item, and say what follows for others."""
+    def settle(self, item: Item, event: Event) -> None:  # noqa: B027 (nothing to bring in line is a fair answer)
+        """Bring the root in line with the moved item."""
+
+    def follow(self, item: Item, event: Event) -> Iterable[Line]:
+        """What follows for others; each line is walked before the next is asked for."""
         return ()
 
     def offered(self, item: Item) -> Mapping[str, Any]:

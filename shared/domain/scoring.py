@@ -148,3 +148,11 @@ def chance(count: int, rows: int, rate: float) -> float:
     if rows <= 1000:
         return sum(comb(rows, k) * rate**k * (1 - rate) ** (rows - k) for k in range(count, rows + 1))
     return 1 - NormalDist(rows * rate, sqrt(rows * rate * (1 - rate))).cdf(count - 0.5)
+
+
+LIMIT_TAGS = ("forecast_horizon", "target_min", "target_max", "target_sd")
+
+
+def limits(tags: Mapping[str, str]) -> dict[str, str]:
+    """What predictions are held against: the horizon and the range of the target in training."""
+    return {name: tags[name] for name in LIMIT_TAGS if name in tags}

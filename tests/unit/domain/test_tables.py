@@ -12,7 +12,7 @@ import pytest
 
 from shared.domain import messages as m
 from shared.domain.circuit import KINDS as CIRCUIT_KINDS
-from shared.domain.circuit import Circuit, _CircuitDraft
+from shared.domain.circuit import Circuit, draft
 from shared.domain.lake import KINDS as LAKE_KINDS
 from shared.domain.lake import ROOT, Lake, _LakeDraft
 from shared.domain.machine import Draft, Impossible, Item, Kind, Line, transition
@@ -196,12 +196,12 @@ def _draft(kind: Kind) -> Draft:
     if kind in LAKE_KINDS.values():
         return _LakeDraft(Lake(id=ROOT), {}, Rules(), NOW)
     serving = Pair(model=0, environment="1.0.0")
-    return _CircuitDraft(Circuit(id=CIRCUIT, serving=serving, desired=serving), {}, Rules(), NOW)
+    return draft(Circuit(id=CIRCUIT, serving=serving, desired=serving), {}, Rules(), NOW)
 
 
 def _walk(draft: Draft, kind: Kind, event: type[m.Event]) -> Item:
     """Walk one line the way `decide` does; consequences for others have their own tests."""
-    draft.settle = lambda item, event: ()  # type: ignore[method-assign]
+    draft.follow = lambda item, event: ()  # type: ignore[method-assign]
     known = next(iter(draft.items.values()), None)
     draft.walk(Line(kind, example(event), known.id if known else None, created={} if known else _created(kind)))
     return next(iter(draft.items.values()))

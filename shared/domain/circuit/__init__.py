@@ -1,0 +1,37 @@
+"""A circuit: what is meant to serve, what serves, who owns its deployments; and every decision about it.
+
+`decide` takes the circuit with everything open under it, names the precise event, walks the tables, and follows the
+consequences until nothing more follows. It knows no clock, no store and no SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from shared.domain import messages as m
+from shared.domain.circuit.checks import Checks
+from shared.domain.circuit.draft import CircuitDraft, Part
+from shared.domain.circuit.releases import Releases
+from shared.domain.circuit.root import Circuit
+from shared.domain.circuit.scorings import Scorings
+from shared.domain.circuit.trainings import Trainings
+from shared.domain.machine import Decision, Item, Kind
+from shared.domain.rules import Rules
+
+PARTS: tuple[type[Part[Any]], ...] = (Releases, Checks, Scorings, Trainings)
+"""In the order in which they say what follows: what frees or takes production comes before what is scored there."""
+KINDS: dict[type[Item], Kind] = {part.kind.item: part.kind for part in PARTS}
+
+__all__ = ["KINDS", "Circuit", "decide", "draft"]
+
+
+def draft(circuit: Circuit, items: Mapping[str, Item], rules: Rules, now: datetime) -> CircuitDraft:
+    """The circuit as it will be, while one event is followed to its last consequence."""
+    return CircuitDraft(circuit, items, rules, now, PARTS)
+
+
+def decide(circuit: Circuit, items: Mapping[str, Item], event: m.Event, rules: Rules, now: datetime) -> Decision:
+    """Everything the event changes about the circuit and what is open under it."""
+    return draft(circuit, items, rules, now).decide(event)

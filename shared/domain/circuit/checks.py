@@ -1,0 +1,41 @@
+"""Checks: the verdict on what a Delta commit brought for a circuit."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from shared.domain import messages as m
+from shared.domain.circuit.draft import Part
+from shared.domain.machine import Line
+from shared.domain.scoring import QUALITY, QualityCheck, assess_quality
+
+
+class Checks(Part[QualityCheck]):
+    kind = QUALITY
+    hears = (m.SensorCovered,)
+
+    def classify(self, event: m.SensorCovered) -> list[Line]:
+        verdict, problems = assess_quality(
+            event.counts, self.rules.null_rate, self.rules.out_of_range_rate, self.rules.columns
+        )
+        checked = verdict(
+            root=self.root.id,
+            table=event.table,
+            version=event.version,
+            verdict=verdict.__name__,
+            problems=problems,
+            counts=event.counts,
+        )
+        created = {
+            "id": f"{self.root.id}!quality.{event.table}.{event.version}",
+            "circuit": self.root.id,
+            "table": event.table,
+            "version": event.version,
+            "counts": event.counts,
+            "problems": problems,
+            "reason": "; ".join(problems),
+        }
+        return [Line(QUALITY, checked, created=created)]
+
+    def delay(self, item: QualityCheck) -> timedelta:
+        return timedelta(0)

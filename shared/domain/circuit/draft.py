@@ -1,0 +1,123 @@
+"""The circuit's draft: hands each event and item to the kind whose affair it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Generic, TypeVar
+
+from shared.domain import messages as m
+from shared.domain.circuit.root import Circuit
+from shared.domain.machine import Draft, Item, Kind, Line, NotAllowed, NotNow, Then
+from shared.domain.rules import Rules
+
+
+class CircuitDraft(Draft):
+    """One circuit while one event is followed; what each kind decides is in its `Part`."""
+
+    root: Circuit
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        items: Mapping[str, Item],
+        rules: Rules,
+        now: datetime,
+        parts: Sequence[type[Part[Any]]],
+    ) -> None:
+        super().__init__(circuit, items, now)
+        self.rules = rules
+        self._parts = {part.kind.item: part(self) for part in parts}
+
+    def update(self, **changed: Any) -> None:
+        """Change the circuit itself."""
+        self.root = self.root.model_copy(update=changed)
+
+    def hear(self, event: m.Event) -> None:
+        for part in self._parts.values():
+            part.hear(event)
+
+    def classify(self, event: m.Event) -> Sequence[Line]:
+        if isinstance(event, m.Outcome):
+            item = self.items.get(event.item)
+            if item is None or item.step != event.step:
+                raise NotNow(f"{event.item} has moved on since {event.command_id} was given")
+            part = self._parts[type(item)]
+            return [Line(part.kind, part.outcome(item, event), item.id)]
+        heard = [part for part in self._parts.values() if type(event) in part.hears]
+        if not heard:
+            raise NotAllowed(f"a circuit does not hear {type(event).__name__}")
+        return [line for part in heard for line in part.classify(event)]
+
+    def moved(self, item: Item, event: m.Event, then: Then, begun: bool) -> Item:
+        moved: Item = self._parts[type(item)].moved(item, event, then, begun)
+        return moved
+
+    def settle(self, item: Item, event: m.Event) -> None:
+        self._parts[type(item)].settle(item, event)
+
+    def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
+        for part in self._parts.values():
+            yield from part.follow(item, event)
+
+    def offered(self, item: Item) -> Mapping[str, Any]:
+        return {"phase": item.phase, "reason": item.reason, **self._parts[type(item)].offered(item)}
+
+    def delay(self, item: Item) -> timedelta:
+        return self._parts[type(item)].delay(item)
+
+
+ItemT = TypeVar("ItemT", bound=Item)
+
+
+class Part(ABC, Generic[ItemT]):
+    """What one kind of item decides about itself and its circuit. `hears`: the facts that are its affair."""
+
+    kind: ClassVar[Kind]
+    hears: ClassVar[tuple[type[m.Event], ...]] = ()
+
+    def __init__(self, draft: CircuitDraft) -> None:
+        self.draft = draft
+
+    @property
+    def root(self) -> Circuit:
+        return self.draft.root
+
+    @property
+    def rules(self) -> Rules:
+        return self.draft.rules
+
+    @property
+    def now(self) -> datetime:
+        return self.draft.now
+
+    def hear(self, event: m.Event) -> None:
+        """What the circuit itself takes from an event, before anything is decided."""
+
+    @abstractmethod
+    def classify(self, event: Any) -> list[Line]:
+        """The precise events that a fact turns out to be, given everything open; raises `NotNow`, `NotAllowed`."""
+
+    def outcome(self, item: ItemT, event: m.Outcome) -> m.Event:
+        """The precise event that an outcome turns out to be."""
+        return event
+
+    def moved(self, item: ItemT, event: m.Event, then: Then, begun: bool) -> ItemT:
+        """The item with what the event does to it beyond phase and plain fields; `begun`: a new step has begun."""
+        return item
+
+    def settle(self, item: ItemT, event: m.Event) -> None:
+        """Bring the circuit in line with the moved item."""
+
+    def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
+        """What follows for this kind from the move of any item, its own or another's."""
+        return ()
+
+    def offered(self, item: ItemT) -> dict[str, Any]:
+        """What a command may take from the item and the circuit, by name."""
+        return {}
+
+    @abstractmethod
+    def delay(self, item: ItemT) -> timedelta:
+        """How long a later command waits."""

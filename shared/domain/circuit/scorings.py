@@ -1,0 +1,128 @@
+"""Scorings: when a day's inference is due, and what its attempts come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.domain import messages as m
+from shared.domain import release as r
+from shared.domain.circuit.draft import Part
+from shared.domain.machine import Item, Line, NotNow, Then, backoff
+from shared.domain.operation import expect_look, in_operation, operated
+from shared.domain.release import Release
+from shared.domain.scoring import SCORING, Phase, ScoringRun, limits, scoring_id
+
+FORMER_TABLES = 5
+"""Tables that a late commit is not taken from; the newest ones."""
+
+
+class Scorings(Part[ScoringRun]):
+    kind = SCORING
+    hears = (m.SensorCovered, m.DailyScoringChecked)
+
+    def hear(self, event: m.Event) -> None:
+        if not isinstance(event, m.SensorCovered) or event.table in self.root.former_tables:
+            return
+        if self.root.table and self.root.table != event.table:
+            former = (self.root.table, *self.root.former_tables)[:FORMER_TABLES]
+            self.draft.update(former_tables=former, newest_reading=None, delta_version=None)
+        newest, version = self.root.newest_reading, self.root.delta_version
+        self.draft.update(
+            table=event.table,
+            newest_reading=event.newest if newest is None else max(newest, event.newest),
+            delta_version=event.version if version is None else max(version, event.version),
+        )
+
+    def classify(self, event: m.SensorCovered | m.DailyScoringChecked) -> list[Line]:
+        if isinstance(event, m.SensorCovered):
+            return self._due(self.rules.origin(self.now))
+        return self._daily(event)
+
+    def outcome(self, run: ScoringRun, event: m.Outcome) -> m.Event:
+        expect_look(run.operation, event)
+        failed: m.Event = event
+        if isinstance(event, m.ScoringRefused) and run.pair != self.root.serving:
+            error = f"the pair that serves changed meanwhile ({'; '.join(event.problems)})"
+            failed = m.OperationFailed(**event.model_dump(include=set(m.Outcome.model_fields)), error=error)
+        if isinstance(failed, m.OperationFailed) and run.attempt < self.rules.scoring_attempts:
+            return m.ScoringAttemptFailed(**failed.model_dump())
+        return event
+
+    def moved(self, run: ScoringRun, event: m.Event, then: Then, begun: bool) -> ScoringRun:
+        changed: dict[str, Any] = {"operation": operated(run.operation, event, self.now)}
+        if isinstance(event, (m.ScoringDue, m.ReadingsArrived, m.ScoringAttemptFailed)):
+            # Each attempt takes what serves and the newest readings at its own start.
+            changed |= {
+                "pair": self.root.serving,
+                "table": self.root.table,
+                "delta_version": self.root.delta_version,
+                "operation": None,
+                "reason": "",
+            }
+        if isinstance(event, (m.ScoringDue, m.ReadingsArrived)) or run.phase == Phase.MISSED:
+            self._close(run.origin)
+        if isinstance(event, m.ScoringAttemptFailed):
+            changed |= {"attempt": run.attempt + 1, "reason": event.error}
+        return run.model_copy(update=changed)
+
+    def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
+        if isinstance(item, Release) and item.phase in (r.Phase.OBSERVING, *r.ENDS):
+            yield from self._due(self.rules.origin(self.now))
+
+    def offered(self, item: ScoringRun) -> dict[str, Any]:
+        return {
+            "purpose": item.phase,
+            "table": self.root.table,
+            "delta_version": self.root.delta_version,
+            **in_operation(item.operation),
+            "origin": item.origin,
+            "pair": item.pair,
+            "limits": limits(self.root.serving_tags),
+        }
+
+    def delay(self, item: ScoringRun) -> timedelta:
+        if item.operation is None:
+            return backoff(item.attempt - 2, self.rules.retry_after, timedelta(hours=1))
+        return backoff(item.operation.looks, self.rules.first_job_look, self.rules.longest_look)
+
+    def _daily(self, event: m.DailyScoringChecked) -> list[Line]:
+        lines = self._due(event.origin)
+        if (
+            not lines
+            and self._unscored(event.origin)
+            and scoring_id(self.root.id, event.origin) not in self.draft.items
+        ):
+            overdue = m.ScoringOverdue(root=self.root.id, origin=event.origin)
+            reason = f"the newest reading is of {self.root.newest_reading}, before the origin {event.origin}"
+            lines = [Line(SCORING, overdue, created={**self._run(event.origin), "reason": reason})]
+        if not lines:
+            raise NotNow("the day's scoring has started, or nothing serves")
+        return lines
+
+    def _unscored(self, origin: datetime) -> bool:
+        done = self.root.scored_through
+        return self.root.serving is not None and self.root.scoring and (done is None or done < origin)
+
+    def _due(self, origin: datetime) -> list[Line]:
+        """The scoring that an origin calls for now: nothing while readings are missing or once it has started.
+
+        While production is being deployed it waits for the outcome: what a job would meet there is not known.
+        """
+        newest = self.root.newest_reading
+        deploying = self.root.desired != self.root.serving
+        if deploying or not self._unscored(origin) or newest is None or newest < origin:
+            return []
+        waiting = self.draft.items.get(scoring_id(self.root.id, origin))
+        if waiting is not None:
+            return [Line(SCORING, m.ReadingsArrived(root=self.root.id), waiting.id)]
+        return [Line(SCORING, m.ScoringDue(root=self.root.id, origin=origin), created=self._run(origin))]
+
+    def _run(self, origin: datetime) -> dict[str, Any]:
+        return {"id": scoring_id(self.root.id, origin), "circuit": self.root.id, "origin": origin}
+
+    def _close(self, origin: datetime) -> None:
+        """No other scoring of this origin or an older one begins; late attempts and misses never open a newer one."""
+        done = self.root.scored_through
+        self.draft.update(scored_through=origin if done is None else max(done, origin))
