@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from math import isfinite
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.configuration import CircuitConfig, CircuitId, PlantId, SemanticVersion
+from shared.domain import comparison
 
 
 def _whole_hour_utc(moment: datetime) -> datetime:
@@ -155,12 +158,20 @@ class Comparison(_Message):
     days: int = 0
 
     def tags(self) -> dict[str, str]:
-        """What a model version is tagged with, for those who decide about it."""
-        tags = {"comparison": f"{self.verdict}: {self.reason}" if self.reason else self.verdict}
+        """What a model version is tagged with, for those who decide about it: `shared.domain.comparison` reads it."""
+        tags = {comparison.VERDICT: f"{self.verdict}: {self.reason}" if self.reason else self.verdict}
         if self.champion_version is not None:
-            tags["comparison_champion_version"] = str(self.champion_version)
+            tags[comparison.CHAMPION_VERSION] = str(self.champion_version)
         if self.candidate and self.champion and self.first_origin and self.last_origin:
-            tags["comparison_mae"] = f"{self.candidate.mae:.6g}"
-            tags["comparison_champion_mae"] = f"{self.champion.mae:.6g}"
-            tags["comparison_holdout"] = f"{self.first_origin:%Y-%m-%d}/{self.last_origin:%Y-%m-%d}"
+            tags[comparison.HOLDOUT] = f"{self.first_origin:%Y-%m-%d}/{self.last_origin:%Y-%m-%d}"
+            tags |= _metric_tags(comparison.CANDIDATE, self.candidate.model_dump(exclude_none=True))
+            tags |= _metric_tags(comparison.CHAMPION, self.champion.model_dump(exclude_none=True))
+        if self.persistence_mae is not None and self.seasonal_naive_mae is not None:
+            tags |= _metric_tags(comparison.NAIVE, {"mae": min(self.persistence_mae, self.seasonal_naive_mae)})
+        if self.difference:
+            tags[comparison.DIFFERENCE] = f"{self.difference[0]:+.3g} to {self.difference[1]:+.3g}"
         return tags
+
+
+def _metric_tags(prefix: str, metrics: Mapping[str, float]) -> dict[str, str]:
+    return {prefix + name: f"{value:.6g}" for name, value in metrics.items() if isfinite(value)}

@@ -30,6 +30,7 @@ from ml.history import History, open_version, read_history
 from ml.model import ChangeForecaster
 from ml.plots import backtest_figure
 from ml.requests import Comparison, ComparisonRequest, Contender, TrainingRequest, TrainingResult
+from shared.domain.approvals import PLOT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -150,7 +151,7 @@ def train(request: TrainingRequest) -> TrainingResult:
     with mlflow.start_run(experiment_id=experiment_id, run_name=request.command_id, tags=tags) as run:
         mlflow.log_params(_parameters(request, fitted))
         mlflow.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
-        _log_backtest(request, fitted)
+        tags[f"{PLOT}backtest"] = _log_backtest(request, fitted)
         if comparison:
             mlflow.log_dict(comparison.model_dump(mode="json"), "comparison.json")
         source, model_id = _log_model(client, fitted, experiment_id, run.info.run_id)
@@ -169,6 +170,15 @@ def _comparison(request: TrainingRequest, fitted: Fit) -> Comparison | None:
     """The new model beside the champion, on what the table has after both cutoffs; None if no champion was named."""
     if request.champion is None:
         return None
+    try:
+        champion = load_folder(request.champion.folder)
+    except Exception as error:  # what another environment has pickled can fail in any way when it is read here
+        return Comparison(
+            verdict="not comparable",
+            reason=f"the champion cannot be loaded here ({type(error).__name__}: {error!s:.200})",
+            candidate_version=None,
+            champion_version=request.champion.version,
+        )
     candidate = Contender(cutoff_date=request.circuit.training.cutoff_date, folder="")
     asked = ComparisonRequest(
         table_uri=request.table_uri,
@@ -177,11 +187,11 @@ def _comparison(request: TrainingRequest, fitted: Fit) -> Comparison | None:
         champion=request.champion,
     )
     with threadpool_limits(limits=1):
-        return compare(asked, lambda model: fitted.model if model == candidate else load_folder(model.folder))
+        return compare(asked, lambda model: fitted.model if model == candidate else champion)
 
 
-def _log_backtest(request: TrainingRequest, fitted: Fit) -> None:
-    """The backtest as a table of its folds, a table of its steps and a picture, among the run's artifacts."""
+def _log_backtest(request: TrainingRequest, fitted: Fit) -> str:
+    """The backtest as tables of its folds and steps and as a picture among the run's artifacts; the picture's URI."""
     import mlflow
 
     judged, circuit = fitted.backtest, request.circuit
@@ -189,7 +199,9 @@ def _log_backtest(request: TrainingRequest, fitted: Fit) -> None:
     mlflow.log_text(pl.DataFrame([asdict(fold) for fold in judged.folds]).write_csv(), "backtest/folds.csv")
     mlflow.log_text(pl.DataFrame([asdict(step) for step in judged.steps]).write_csv(), "backtest/steps.csv")
     title = f"{circuit.key} {circuit.name}: skill {judged.evaluation.skill:+.2f} against {judged.evaluation.naive}"
-    mlflow.log_figure(backtest_figure(title, circuit.target_column, judged, fitted.history), "backtest/backtest.png")
+    picture = "backtest/backtest.png"
+    mlflow.log_figure(backtest_figure(title, circuit.target_column, judged, fitted.history), picture)
+    return str(mlflow.get_artifact_uri(picture))
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import CancelledError
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -23,10 +23,10 @@ from local.platform.ledger import ETL_UNTIL, Ledger, State, WorkItem
 from local.platform.names import Work
 from local.platform.outcomes import Finished
 from local.platform.settings import PlatformSettings
-from local.platform.stores import Stores
+from local.platform.stores import ModelNotFound, Stores
 from ml.artifact import CircuitForecaster, ModelCache, load_folder
 from ml.history import Array
-from ml.requests import ScoringRequest, TrainingRequest
+from ml.requests import Contender, ScoringRequest, TrainingRequest
 from shared.adapters.names import deployment_name, endpoint_name
 from shared.configuration import load_fleet
 from shared.domain.values import Pair, Stage, model_name
@@ -96,7 +96,7 @@ def run(settings: PlatformSettings, job: WorkItem) -> Finished:
     if job.fault(FaultKind.JOB_FAILS):
         raise NodeLost("the compute node went away while the job ran")
     if job.work is Work.TRAINING:
-        return _train(settings, job)
+        return _train(settings, ledger, job)
     if job.work is Work.SCORING:
         return _score(settings, ledger, job)
     return _run_etl(settings, ledger, job)
@@ -107,7 +107,7 @@ def _ledger(path: Path) -> Ledger:
     return Ledger(path)
 
 
-def _train(settings: PlatformSettings, job: WorkItem) -> Finished:
+def _train(settings: PlatformSettings, ledger: Ledger, job: WorkItem) -> Finished:
     fleet = load_fleet(settings.config)
     dev = _stores(settings.stores).workspace(Stage.DEV)
     result = ml.train.train(
@@ -121,10 +121,27 @@ def _train(settings: PlatformSettings, job: WorkItem) -> Finished:
             pr_number=job.request["pull_request"],
             pr_author=job.request["author"],
             command_id=job.command_id,
+            champion=_champion(settings, ledger, job.circuit),
         )
     )
     registered = events.model_registered(Stage.DEV, result.model_name, result.model_version, result.tags)
     return Finished({"model_version": str(result.model_version)}, (registered,))
+
+
+def _champion(settings: PlatformSettings, ledger: Ledger, circuit: str) -> Contender | None:
+    """The model that production serves for the circuit."""
+    serving = ledger.deployment(endpoint_name(Stage.PRODUCTION, circuit), deployment_name(circuit))
+    if serving is None:
+        return None
+    stores, name = _stores(settings.stores), model_name(circuit)
+    copy = stores.promoted(name, serving.model_version)
+    if copy is None:
+        raise ModelNotFound(f"production serves {name}:{serving.model_version}, which the registry has lost")
+    return Contender(
+        version=serving.model_version,
+        cutoff_date=date.fromisoformat(copy.tags["cutoff_date"]),
+        folder=str(stores.promoted_artifacts(name, serving.model_version)),
+    )
 
 
 def _score(settings: PlatformSettings, ledger: Ledger, job: WorkItem) -> Finished:

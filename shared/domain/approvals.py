@@ -8,42 +8,45 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.domain.comparison import comparison, numbers
 from shared.domain.messages import ApprovalDecided, Person
 from shared.domain.release import Approval, Release
 from shared.domain.values import Gate, Pair
 
-METRICS = ("mae", "rmse", "r2")
+METRICS = ("mae", "rmse", "r2", "naive_mae", "skill")
+LINEAGE = (
+    "data_asset_version",
+    "cutoff_date",
+    "table_id",
+    "delta_version",
+    "hyperparameters_hash",
+    "model_hash",
+    "git_commit_sha",
+    "pr_number",
+    "trained_at",
+)
+PLOT = "plot_"
+"""Tags whose name begins so hold the address of a picture."""
 
 
-def metrics(tags: Mapping[str, str]) -> dict[str, float]:
-    """The numbers among a model's tags that people compare; naive errors and skill when training measured them."""
-    found: dict[str, float] = {}
-    for name in (*METRICS, "naive_mae", "skill"):
-        try:
-            found[name] = float(tags[name])
-        except (KeyError, ValueError):
-            continue
-    return found
+def evidence(release: Release, gate: Gate, champion: Pair | None) -> dict[str, Any]:
+    """What a person is shown and what their approval is bound to.
 
-
-LINEAGE = ("data_asset_version", "cutoff_date", "table_id", "delta_version", "git_commit_sha", "pr_number")
-
-
-def evidence(
-    release: Release, gate: Gate, champion: Pair | None, champion_metrics: Mapping[str, float]
-) -> dict[str, Any]:
-    """What a person is shown and what their approval is bound to."""
+    The candidate's own `metrics` are of the days before its cutoff. The champion's are of other days, so they are shown
+    nowhere: what stands beside what is in `comparison`, of one holdout.
+    """
     tags = release.tags
-    mine = metrics(tags)
+    mine = numbers(tags, METRICS)
     shown: dict[str, Any] = {
         "release": release.id,
         "target": "shared registry" if gate is Gate.REGISTRY else "production",
         "candidate": {"model": release.version, "environment": release.environment, "metrics": mine},
-        "champion": None
-        if champion is None
-        else {"model": champion.model, "environment": champion.environment, "metrics": dict(champion_metrics)},
+        "champion": champion.model_dump() if champion else None,
+        "comparison": comparison(tags, champion),
+        "naive": tags.get("naive", ""),
         "beats_naive": mine["mae"] < mine["naive_mae"] if {"mae", "naive_mae"} <= mine.keys() else None,
         "lineage": {name: tags[name] for name in LINEAGE if name in tags},
+        "plots": {name.removeprefix(PLOT): tags[name] for name in sorted(tags) if name.startswith(PLOT)},
         "trained_by": release.trainer,
     }
     if gate is Gate.PRODUCTION:
@@ -61,13 +64,12 @@ def ask(
     release: Release,
     gate: Gate,
     champion: Pair | None,
-    champion_metrics: Mapping[str, float],
     requirement: Sequence[Sequence[str]],
     now: datetime,
     within: timedelta,
 ) -> Approval:
     """A gate, open from now; the n-th time a release is asked has its own id, so an old answer cannot open it."""
-    shown = evidence(release, gate, champion, champion_metrics)
+    shown = evidence(release, gate, champion)
     return Approval(
         id=f"{release.id}:{gate}:{release.asked + 1}",
         gate=gate,

@@ -134,7 +134,6 @@ class Releases(Part[Release]):
                     release,
                     gate,
                     self.root.serving,
-                    approvals.metrics(self.root.serving_tags),
                     self.rules.requirements[gate],
                     self.now,
                     self.rules.approval_timeout,

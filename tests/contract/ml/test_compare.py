@@ -17,6 +17,8 @@ from ml.history import Array
 from ml.requests import Comparison, ComparisonRequest, Contender, TrainingRequest, TrainingResult
 from ml.train import fit, train
 from shared.configuration import CircuitConfig
+from shared.domain.comparison import comparison
+from shared.domain.values import Pair
 from tests.contract.ml.lake import Lake
 
 OLDER, NEWER = date(2025, 10, 20), date(2025, 11, 10)
@@ -150,7 +152,28 @@ def test_training_compares_the_new_model_with_the_champion_it_is_told(lake: Lake
     assert second.tags["comparison_champion_version"] == str(first.model_version)
     assert second.tags["comparison_holdout"] == "2025-11-11/2025-12-09"
     logged = json.loads(Path(lake.store.download_artifacts(second.run_id, "comparison.json")).read_text())
-    assert f"{logged['champion']['mae']:.6g}" == second.tags["comparison_champion_mae"]
+    shown = comparison(second.tags, Pair(model=first.model_version, environment="1.0.0"))
+    assert shown["verdict"] == logged["verdict"] and shown["holdout"] == "2025-11-11/2025-12-09"
+    for model in ("candidate", "champion"):
+        assert shown[model] == pytest.approx({name: value for name, value in logged[model].items()}, rel=1e-5)
+    assert shown["naive"]["mae"] == pytest.approx(
+        min(logged["persistence_mae"], logged["seasonal_naive_mae"]), rel=1e-5
+    )
+
+
+def test_a_champion_that_cannot_be_loaded_does_not_keep_the_new_model_from_being_trained(
+    lake: Lake, tmp_path: Path
+) -> None:
+    gone = Contender(version=4, cutoff_date=OLDER, folder=str(tmp_path))
+    trained = train(request(lake, lake.circuit("P002_C002"), command_id="champion gone", champion=gone))
+    assert trained.tags["comparison"].startswith("not comparable: the champion cannot be loaded here (WrongInput")
+    assert trained.tags["comparison_champion_version"] == "4"
+
+
+def test_the_picture_of_the_backtest_is_found_at_the_address_of_its_tag(lake: Lake) -> None:
+    trained = train(request(lake, lake.circuit("P002_C001"), command_id="with a picture"))
+    picture = Path(trained.tags["plot_backtest"].removeprefix("file://"))
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_command_prints_the_comparison_or_says_what_is_wrong(

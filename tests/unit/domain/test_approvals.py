@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -89,8 +90,7 @@ def test_the_trainer_is_known_by_name_or_object_id_in_any_case(trainer: str) -> 
 
 
 def shown(gate: Gate = Gate.PRODUCTION, champion: Pair | None = CHAMPION, **changed: object) -> str:
-    mae = str(changed.pop("champion_mae", "0.2"))
-    return approvals.digest(approvals.evidence(release(**changed), gate, champion, {"mae": float(mae)}))
+    return approvals.digest(approvals.evidence(release(**changed), gate, champion))
 
 
 CHANGES = {
@@ -101,7 +101,8 @@ CHANGES = {
     "trainer": shown(trainer="someone@example.org"),
     "champion's model": shown(champion=Pair(model=7, environment="1.0.0")),
     "champion's environment": shown(champion=Pair(model=1, environment="2.0.0")),
-    "champion's metrics": shown(champion_mae="0.19"),
+    "comparison": shown(tags=model_tags(version=2, comparison="better", comparison_champion_version="1")),
+    "picture": shown(tags=model_tags(version=2, plot_backtest="file:///backtest.png")),
     "no champion": shown(champion=None),
     "test inference": shown(test={"job": "job-2", "rows": 24}),
     "target": shown(gate=Gate.REGISTRY),
@@ -115,13 +116,13 @@ def test_any_change_of_the_evidence_changes_its_digest(change: str) -> None:
 
 
 def test_the_digest_does_not_depend_on_the_order_of_what_is_shown() -> None:
-    evidence = approvals.evidence(release(), Gate.PRODUCTION, CHAMPION, {"mae": 0.2, "rmse": 0.3})
+    evidence = approvals.evidence(release(), Gate.PRODUCTION, CHAMPION)
     assert approvals.digest(evidence) == approvals.digest(dict(reversed(evidence.items())))
 
 
 def test_each_time_a_release_asks_it_is_another_approval_with_its_own_end() -> None:
-    first = approvals.ask(release(asked=0), Gate.REGISTRY, None, {}, EITHER, START, timedelta(hours=24))
-    second = approvals.ask(release(asked=1), Gate.REGISTRY, None, {}, EITHER, START, timedelta(hours=24))
+    first = approvals.ask(release(asked=0), Gate.REGISTRY, None, EITHER, START, timedelta(hours=24))
+    second = approvals.ask(release(asked=1), Gate.REGISTRY, None, EITHER, START, timedelta(hours=24))
     assert first.id != second.id
     assert first.digest == second.digest
     assert first.expires_at == START + timedelta(hours=24)
@@ -129,7 +130,7 @@ def test_each_time_a_release_asks_it_is_another_approval_with_its_own_end() -> N
 
 def test_evidence_says_whether_the_candidate_beats_the_naive_forecast() -> None:
     def beats(tags: dict[str, str]) -> object:
-        return approvals.evidence(release(tags=tags), Gate.REGISTRY, None, {})["beats_naive"]
+        return approvals.evidence(release(tags=tags), Gate.REGISTRY, None)["beats_naive"]
 
     assert beats(model_tags()) is True
     assert beats(model_tags(mae="0.16")) is False
@@ -137,11 +138,78 @@ def test_evidence_says_whether_the_candidate_beats_the_naive_forecast() -> None:
 
 
 def test_evidence_leaves_out_numbers_that_are_none() -> None:
-    assert approvals.metrics({"mae": "0.1", "rmse": "n/a", "other": "7"}) == {"mae": 0.1}
+    odd = model_tags(mae="0.1", rmse="n/a", r2="nan", naive_mae="")
+    shown = approvals.evidence(release(tags=odd), Gate.REGISTRY, None)
+    assert shown["candidate"]["metrics"] == {"mae": 0.1}
+
+
+MEASURED = {
+    "comparison": "better",
+    "comparison_champion_version": "1",
+    "comparison_holdout": "2026-01-21/2026-01-29",
+    "comparison_mae": "0.11",
+    "comparison_champion_mae": "0.14",
+    "comparison_naive_mae": "0.2",
+    "comparison_difference": "-0.04 to -0.02",
+}
+
+
+def compared(champion: Pair | None, **tags: str) -> dict[str, Any]:
+    evidence = approvals.evidence(release(tags=model_tags(version=2, **tags)), Gate.PRODUCTION, champion)
+    found: dict[str, Any] = evidence["comparison"]
+    return found
+
+
+def test_evidence_has_both_models_errors_of_one_holdout() -> None:
+    assert compared(CHAMPION, **MEASURED) == {
+        "verdict": "better",
+        "reason": "",
+        "holdout": "2026-01-21/2026-01-29",
+        "candidate": {"mae": 0.11},
+        "champion": {"mae": 0.14},
+        "naive": {"mae": 0.2},
+        "difference": "-0.04 to -0.02",
+    }
+
+
+@pytest.mark.parametrize(
+    ("champion", "tags", "reason"),
+    [
+        (None, {}, "nothing serves yet"),
+        (None, MEASURED, "nothing serves yet"),
+        (CHAMPION, {}, "training did not measure it beside model 1"),
+        (Pair(model=7, environment="1.0.0"), MEASURED, "beside model 1, but model 7 serves now"),
+        (
+            CHAMPION,
+            {"comparison": "not comparable: 1.0 days of readings", "comparison_champion_version": "1"},
+            "1.0 days of readings",
+        ),
+        (CHAMPION, {"comparison_champion_version": "1"}, ""),
+    ],
+)
+def test_evidence_that_cannot_compare_says_why_and_shows_no_number_that_looks_like_it(
+    champion: Pair | None, tags: dict[str, str], reason: str
+) -> None:
+    shown = compared(champion, **tags)
+    assert shown["verdict"] == "not comparable" and reason in shown["reason"]
+    assert shown.keys() == {"verdict", "reason"}
+
+
+def test_no_metric_of_the_champion_is_shown_outside_the_comparison() -> None:
+    evidence = approvals.evidence(release(tags=model_tags(version=2, **MEASURED)), Gate.PRODUCTION, CHAMPION)
+    assert evidence["champion"] == {"model": 1, "environment": "1.0.0"}
+
+
+def test_evidence_names_the_data_and_the_pictures() -> None:
+    tags = model_tags(version=2, table_id="t-1", delta_version="7", plot_backtest="file:///runs/1/backtest.png")
+    shown = approvals.evidence(release(tags=tags), Gate.REGISTRY, CHAMPION)
+    assert shown["plots"] == {"backtest": "file:///runs/1/backtest.png"}
+    assert shown["lineage"] == {name: tags[name] for name in approvals.LINEAGE if name in tags}
+    assert {"data_asset_version", "table_id", "delta_version", "git_commit_sha"} <= shown["lineage"].keys()
 
 
 def test_only_people_of_a_group_that_is_asked_may_answer() -> None:
-    asked = approvals.ask(release(), Gate.PRODUCTION, CHAMPION, {}, EITHER, START, timedelta(hours=24))
+    asked = approvals.ask(release(), Gate.PRODUCTION, CHAMPION, EITHER, START, timedelta(hours=24))
     assert approvals.may_answer(asked, ENGINEER) and approvals.may_answer(asked, DIRECTOR)
     assert not approvals.may_answer(asked, STRANGER)
 
