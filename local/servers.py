@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Self
 
@@ -44,10 +45,17 @@ class ServerThread:
     """One server on this machine's loopback. port 0 takes a free one, known as soon as the object exists.
 
     Raises PortTaken for a given port in use. grace_seconds: how long requests under way may still take at the end.
+    certificate: a file of key and certificate chain (PEM); with it the server speaks HTTPS.
     """
 
     def __init__(
-        self, app: ASGIApp, *, port: int = 0, purpose: str = "a local service", grace_seconds: int = 5
+        self,
+        app: ASGIApp,
+        *,
+        port: int = 0,
+        purpose: str = "a local service",
+        grace_seconds: int = 5,
+        certificate: Path | None = None,
     ) -> None:
         if port:
             require_free(port, purpose)
@@ -56,14 +64,15 @@ class ServerThread:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((LOOPBACK, port))
         self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(server_options(app, self.port, grace_seconds))
+        self._scheme = "https" if certificate else "http"
+        self._server = uvicorn.Server(server_options(app, self.port, grace_seconds, certificate))
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._serve, name=purpose, daemon=True)
         self._ended = threading.Event()
 
     @property
     def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"{self._scheme}://{LOOPBACK}:{self.port}"
 
     def start(self) -> Self:
         """Return when the server answers; raise RuntimeError when its application does not start."""
@@ -98,7 +107,7 @@ class ServerThread:
             self._ended.set()
 
 
-def server_options(app: ASGIApp, port: int, grace_seconds: int) -> uvicorn.Config:
+def server_options(app: ASGIApp, port: int, grace_seconds: int, certificate: Path | None = None) -> uvicorn.Config:
     """The options that every server of the embedded runtime has in common."""
     return uvicorn.Config(
         app,
@@ -112,4 +121,5 @@ def server_options(app: ASGIApp, port: int, grace_seconds: int) -> uvicorn.Confi
         timeout_graceful_shutdown=grace_seconds,
         # Longer than clients keep idle connections, so that none is cut while a request is on its way.
         timeout_keep_alive=60,
+        ssl_certfile=certificate,
     )
