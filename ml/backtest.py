@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from ml.evaluate import Evaluation, NothingToJudge, evaluate, inside_interval, interval_offsets, naive_forecasts
-from ml.features import LOOKBACK_HOURS, FeatureSpec, Positions, future
+from ml.features import Examples, FeatureSpec, Positions
 from ml.history import HOUR, Array, History
 from ml.model import ChangeForecaster
 from shared.configuration import Hyperparameters
@@ -67,15 +67,21 @@ class Backtest:
 
 
 def backtest(
-    history: History, spec: FeatureSpec, hyperparameters: Hyperparameters, holdout_hours: int, seed: int
+    history: History,
+    spec: FeatureSpec,
+    hyperparameters: Hyperparameters,
+    holdout_hours: int,
+    seed: int,
+    examples: Examples | None = None,
 ) -> Backtest:
     """Judge the model on the last `holdout_hours`, trained anew for each of `backtest_folds` parts of them.
 
-    Fewer folds where a part would be shorter than two horizons. Raises NothingToJudge if the sensor was out throughout.
+    examples: the history's, where they have been made already. Fewer folds where a part would be shorter than two
+    horizons. Raises NothingToJudge if the sensor was out throughout.
     """
     target = history.values[spec.target]
-    origins = np.arange(LOOKBACK_HOURS, history.hours - spec.horizon)
-    features, truth = spec.build(history, origins), future(target, origins, spec.horizon)
+    known = examples or spec.examples(history)
+    origins, features, truth = known.origins, known.features, known.truth
     holdout_start = history.hours - holdout_hours
     scale = float(np.nanstd(target[:holdout_start]))
     count = max(1, min(hyperparameters.backtest_folds, holdout_hours // (2 * spec.horizon)))
@@ -109,14 +115,14 @@ def backtest(
         )
         judged_before = np.concatenate([judged_before, judged])
     of_all = origins[judged_before]
-    forecast, known = forecasts[judged_before], truth[judged_before]
+    forecast, turned_out = forecasts[judged_before], truth[judged_before]
     return Backtest(
         evaluation=evaluate(target, of_all, forecast, scale),
         folds=tuple(folds),
-        steps=_by_step(target, of_all, forecast, known, scale),
+        steps=_by_step(target, of_all, forecast, turned_out, scale),
         origins=of_all,
         forecast=forecast,
-        truth=known,
+        truth=turned_out,
     )
 
 

@@ -23,6 +23,15 @@ Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Examples:
+    """What can be learnt from: origins (n,) on the history's grid, features (n, features), truth (n, horizon)."""
+
+    origins: Positions
+    features: Array
+    truth: Array
+
+
+@dataclass(frozen=True)
 class FeatureSpec:
     """Which columns are read and how far is forecast; fixed in training, obeyed in scoring."""
 
@@ -49,6 +58,12 @@ class FeatureSpec:
             *(f"day_before_{step}" for step in range(1, self.horizon + 1)),
             *(f"week_before_{step}" for step in range(1, self.horizon + 1)),
         ]
+
+    def examples(self, history: History) -> Examples:
+        """Every hour of the history from which a whole horizon is known to lie ahead, as something to learn from."""
+        origins = np.arange(LOOKBACK_HOURS, history.hours - self.horizon)
+        truth = future(history.values[self.target], origins, self.horizon)
+        return Examples(origins, self.build(history, origins), truth)
 
     def build(self, history: History, origins: Positions) -> Array:
         """Features at the given grid positions, each at least LOOKBACK_HOURS from the start: (origins, features)."""

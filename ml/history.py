@@ -79,13 +79,15 @@ def read_history(
         since = f" from {first:%Y-%m-%dT%H:%MZ}" if first else ""
         raise IncompleteInput(f"{sensor_id} has no readings{since} to {last:%Y-%m-%dT%H:%MZ}; check its name, run ETL")
     hourly = (
-        readings.with_columns(
+        readings.lazy()
+        .with_columns(
             pl.col("timestamp").dt.truncate("1h"),
             *(pl.when(pl.col(c).is_between(*plausible[c])).then(pl.col(c)).alias(c) for c in columns if c in plausible),
         )
         .group_by("timestamp")
         .agg(pl.col(name).mean() for name in columns)
         .sort("timestamp")
+        .collect()
     )
     newest: datetime = hourly["timestamp"][-1].astimezone(UTC)  # polars answers with a zone by name
     start = first if first is not None else hourly["timestamp"][0].astimezone(UTC)

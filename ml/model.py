@@ -42,7 +42,7 @@ class ChangeForecaster(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.linear_.fit(self._standardised(X[complete]), change[complete] / self.scale_)
 
         generator = np.random.default_rng(self.seed)
-        steps_per_origin = min(-(-TREE_ROWS // len(X)), self.spec.horizon)
+        steps_per_origin = min(max(1, round(TREE_ROWS / len(X))), self.spec.horizon)
         rows = np.repeat(np.arange(len(X)), steps_per_origin)
         steps = generator.integers(1, self.spec.horizon + 1, len(rows))
         known = ~np.isnan(change[rows, steps - 1])

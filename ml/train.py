@@ -25,7 +25,7 @@ from ml.backtest import Backtest, backtest
 from ml.compare import compare
 from ml.errors import IncompleteInput, ModelInputError
 from ml.evaluate import Evaluation, NothingToJudge
-from ml.features import LOOKBACK_HOURS, FeatureSpec, future
+from ml.features import LOOKBACK_HOURS, FeatureSpec
 from ml.history import History, open_version, read_history
 from ml.model import ChangeForecaster
 from ml.plots import backtest_figure
@@ -85,25 +85,24 @@ def fit(request: TrainingRequest) -> Fit:
     holdout_hours = min(training.hyperparameters.holdout_days * 24, history.hours // 4)
     _check_enough(circuit.key, history, spec, holdout_hours)
 
-    origins = np.arange(LOOKBACK_HOURS, history.hours - spec.horizon)
-    features = spec.build(history, origins)
+    examples = spec.examples(history)
     forecaster = ChangeForecaster(spec, training.hyperparameters, request.seed)
     with threadpool_limits(limits=1):  # the data are small: more threads, on a shared machine, take ten times as long
         try:
-            judged = backtest(history, spec, training.hyperparameters, holdout_hours, request.seed)
+            judged = backtest(history, spec, training.hyperparameters, holdout_hours, request.seed, examples)
         except NothingToJudge:
             raise IncompleteInput(
                 f"{circuit.key}: {circuit.sensor_id} has no {spec.target} in the last {holdout_hours // 24} days before"
                 f" {history.newest:%Y-%m-%d}, so no model can be judged; move cutoff_date, or look at the sensor"
             ) from None
-        forecaster.fit(features, future(target, origins, spec.horizon))
+        forecaster.fit(examples.features, examples.truth)
     plausible = {name: request.plausible_ranges[name] for name in spec.columns if name in request.plausible_ranges}
     return Fit(
         model=CircuitForecaster(circuit.key, circuit.sensor_id, forecaster, plausible, judged.offsets),
         backtest=judged,
         history=history,
-        example=features[:5],
-        training_rows=len(origins),
+        example=examples.features[:5],
+        training_rows=len(examples.origins),
         target_min=float(np.nanmin(target)),
         target_max=float(np.nanmax(target)),
         target_sd=float(np.nanstd(target)),

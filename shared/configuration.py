@@ -46,7 +46,7 @@ class Hyperparameters(Frozen):
 
     ridge_alpha: float = Field(default=10.0, gt=0)
     learning_rate: float = Field(default=0.2, gt=0)
-    max_iter: int = Field(default=30, ge=1, le=2000)
+    max_iter: int = Field(default=20, ge=1, le=2000)
     max_leaf_nodes: int = Field(default=15, ge=2, le=1024)
     min_samples_leaf: int = Field(default=20, ge=1)
     l2_regularization: float = Field(default=1.0, ge=0)
