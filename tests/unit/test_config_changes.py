@@ -353,7 +353,7 @@ def test_read_config_gives_what_is_in_effect(run: Run) -> None:
     assert run(read_config.main, "P003_C001", "deployment.scoring_timeout_minutes", *folder) == (0, "45", "")
     assert run(read_config.main, "P001_C001", "training.environment_version", *folder) == (0, "1.0.0", "")
     code, out, _ = run(read_config.main, "P001_C001", *folder)
-    assert code == 0 and yaml.safe_load(out)["training"]["hyperparameters"]["max_iter"] == 30
+    assert code == 0 and yaml.safe_load(out)["training"]["hyperparameters"]["max_iter"] == 20
     code, out, _ = run(read_config.main, "P001_C001", "training", "--format", "json", *folder)
     assert json.loads(out)["target_column"] == "temperature"
     code, out, err = run(read_config.main, "P001_C001", "training.horizon", *folder)
