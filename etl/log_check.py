@@ -25,7 +25,7 @@ LOG = "_delta_log"
 _COMMIT = re.compile(r"^(\d{20})\.json$")
 _CHECKPOINT = re.compile(r"^(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet$")
 _ACTIONS = {"commitInfo", "protocol", "metaData", "add", "remove", "txn", "cdc", "domainMetadata"}
-_FILES_ADDED = ("num_target_files_added", "numTargetFilesAdded", "numFilesAdded")
+_FILES_ADDED = ("num_added_files", "num_target_files_added", "numTargetFilesAdded", "numFilesAdded")
 
 
 class TableNotFound(LookupError):

@@ -40,7 +40,7 @@ def test_a_run_reports_its_commit_and_the_commit_names_the_report(lake: Path) ->
     table = f"{lake}/processed/sensor_data"
     commit = read_commit(table, 1)
     assert (commit.table_id, commit.version, commit.run_id) == (report.table_id, report.version, "run-1")
-    assert commit.data_changed and commit.operation == "MERGE"
+    assert commit.data_changed and commit.operation == "WRITE"
     assert commit.report_path == "sensor_data_runs/run-1.json"
     assert json.loads(Path(report_uri(table, commit.report_path)).read_text()) == report.model_dump(mode="json")
     assert set(report.sensors) == {circuit.sensor_id for circuit in FLEET}
@@ -208,7 +208,7 @@ def test_commits_without_readings_say_so_and_missing_or_broken_ones_are_named(la
     DeltaTable(table).optimize.compact()
     last = DeltaTable(table).version()
     commits = [read_commit(table, version) for version in range(last + 1)]
-    assert [c.data_changed for c in commits] == [c.operation == "MERGE" for c in commits]
+    assert [c.data_changed for c in commits] == [c.operation == "WRITE" for c in commits]
     with pytest.raises(CommitNotFound, match=rf"{last + 1:020d}\.json does not exist"):
         read_commit(table, last + 1)
     log = Path(table) / "_delta_log" / f"{1:020d}.json"

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from hypothesis import given, settings
@@ -120,7 +121,21 @@ def test_a_new_feature_column_is_added_and_old_rows_lack_it(tmp_path: Path) -> N
     upsert(tmp_path / "t", wider, [*FEATURES, "level"])
     assert values(tmp_path / "t", "level") == [None, 50.0]
     table = DeltaTable(str(tmp_path / "t"))
-    assert [entry["operation"] for entry in table.history()] == ["MERGE", "ADD COLUMN", "MERGE", "CREATE TABLE"]
+    assert [entry["operation"] for entry in table.history()] == ["WRITE", "ADD COLUMN", "WRITE", "CREATE TABLE"]
+
+
+def test_columns_that_are_no_features_any_more_keep_what_they_have(tmp_path: Path) -> None:
+    upsert(tmp_path / "t", readings(("A", 0, 1.0, 7.0), ("A", 1, 1.0, 8.0)))
+    upsert(tmp_path / "t", readings(("A", 0, 2.0, None), ("A", 2, 3.0, None)).drop("flow"), ["temperature"])
+    assert (values(tmp_path / "t"), values(tmp_path / "t", "flow")) == ([2.0, 1.0, 3.0], [7.0, 8.0, None])
+
+
+def test_texts_are_plain_strings_in_every_file_so_that_azureml_can_read_them(tmp_path: Path) -> None:
+    upsert(tmp_path / "t", readings(("A", 0, 1.0, 1.0)))
+    upsert(tmp_path / "t", readings(("A", 0, 2.0, 2.0), ("B", 30, 2.0, 2.0)))
+    files = [*(tmp_path / "t").glob("date=*/*.parquet")]
+    assert len(files) == 3
+    assert {str(pq.read_schema(file).field("sensor_id").type) for file in files} == {"string"}
 
 
 def test_only_the_days_of_the_change_are_rewritten(tmp_path: Path) -> None:
