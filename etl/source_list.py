@@ -1,7 +1,7 @@
 """The sources file: which folders and SQL tables the readings of a run come from.
 
 folders:
-  - path: landing                  # relative to this file
+  - path: landing                  # relative to this file, or az://..., or abfss://...
 sql:
   - name: historian
     url_env: HISTORIAN_URL         # an SQLAlchemy URL
@@ -22,9 +22,10 @@ from typing import Annotated, Self
 from zoneinfo import available_timezones
 
 import polars as pl
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from etl.sources import Readings, Rejection, SourceError, empty, nothing_usable, read_folder, without_flooded
+from etl.storage import local_path
 from shared.configuration import Frozen
 from shared.yaml_documents import Key, YamlReader
 
@@ -39,7 +40,7 @@ def _known_zone(name: str) -> str:
 
 
 class FolderSource(Frozen):
-    """A folder of Parquet and CSV files; a relative path begins at the sources file."""
+    """A folder of Parquet and CSV files: a path (a relative one begins at the sources file), az:// or abfss://."""
 
     path: str = Field(min_length=1)
 
@@ -50,6 +51,8 @@ class SqlSource(Frozen):
     columns: the Delta table's columns -> the source's; timestamp and sensor_id only if they are called otherwise.
     A run reads rows from `look_back_hours` before the newest row of the run before; the first run reads all.
     """
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["table"]}, {"required": ["query"]}]})
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")
     url_env: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
@@ -78,6 +81,8 @@ class SqlSource(Frozen):
 
 class SourceList(Frozen):
     """Where the readings come from, in the order in which they count as having arrived."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["folders"]}, {"required": ["sql"]}]})
 
     folders: list[FolderSource] = Field(default=[])
     sql: list[SqlSource] = Field(default=[])
@@ -126,9 +131,13 @@ def read_source(
     read_to: per SQL source the newest timestamp that was read before. A source that cannot be used is rejected and the
     others go on. Raises SourceError if nothing can be used, ConfigurationError if the sources file is wrong.
     """
-    path = Path(source)
-    if not is_source_list(path):
-        return read_folder(path, features, until)
+    if not is_source_list(source):
+        return read_folder(source, features, until)
+    path = local_path(str(source))
+    if path is None:
+        raise SourceError(
+            f"{source}: a sources file is read from this machine; copy it here, it may list az:// folders"
+        )
     return _read_all(load_sources(path, features), path.parent, features, until, read_to)
 
 
@@ -144,7 +153,8 @@ def _read_all(
     newest: dict[str, datetime] = {}
     for folder in sources.folders:
         try:
-            readings = read_folder(base / folder.path, features, until)
+            remote = local_path(folder.path) is None
+            readings = read_folder(folder.path if remote else base / folder.path, features, until)
         except SourceError as error:
             rejected.append(Rejection(folder.path, str(error)))
             continue

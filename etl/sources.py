@@ -1,13 +1,16 @@
-"""Sensor readings from a folder of Parquet and CSV files, checked file by file and sensor by sensor."""
+"""Sensor readings from a folder of Parquet and CSV files, here or in object storage, checked file by file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from io import BytesIO
+from pathlib import Path, PurePosixPath
 
 import polars as pl
+
+from etl.storage import folder_exists, join, list_files, local_path, read_bytes
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 SUFFIXES = (".parquet", ".csv")
@@ -43,18 +46,15 @@ class Readings:
 def read_folder(folder: Path | str, features: Sequence[str], until: datetime | None = None) -> Readings:
     """All readings below `folder` with a timestamp up to `until`, the files in the order of their names.
 
-    A file that cannot be used is rejected and the others go on. Raises SourceError if the folder does not exist or
-    every file in it was rejected.
+    folder: a path, or an `az://` or `abfss://` address. A file that cannot be used is rejected and the others go on.
+    Raises SourceError if the folder does not exist, cannot be reached, or every file in it was rejected.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise SourceError(f"{root} is not a folder; give the folder that the sensor readings land in")
+    root = str(folder)
     frames: list[pl.DataFrame] = []
     rejected: list[Rejection] = []
-    for path in _files(root):
-        name = path.relative_to(root).as_posix()
+    for name in _files(root):
         try:
-            rows, flooded = without_flooded(read_file(path, name, features, until), name, features)
+            rows, flooded = without_flooded(read_file(join(root, name), name, features, until), name, features)
         except SourceError as error:
             rejected.append(Rejection(name, str(error)))
             continue
@@ -79,16 +79,26 @@ def empty(features: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(schema={"timestamp": TIMESTAMP, "sensor_id": pl.String, **dict.fromkeys(features, pl.Float64)})
 
 
-def _files(root: Path) -> Iterator[Path]:
-    found = [path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-    return iter(sorted(found, key=lambda path: (path.name, path)))
-
-
-def read_file(path: Path, name: str, features: Sequence[str], until: datetime | None = None) -> pl.DataFrame:
-    """One file as checked readings. Raises SourceError."""
-    is_text = path.suffix.lower() == ".csv"
+def _files(root: str) -> list[str]:
+    """The names of the files below the folder, in the order in which they count as having arrived."""
     try:
-        frame = pl.scan_csv(path, infer_schema=False) if is_text else pl.scan_parquet(path)
+        there = folder_exists(root)
+        found = [PurePosixPath(name) for name in list_files(root)] if there else []
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(f"{root} cannot be read ({reason}); check the address and who may read there") from error
+    if not there:
+        raise SourceError(f"{root} is not a folder; give the folder that the sensor readings land in")
+    usable = [path for path in found if path.suffix.lower() in SUFFIXES]
+    return [str(path) for path in sorted(usable, key=lambda path: (path.name, path))]
+
+
+def read_file(uri: str, name: str, features: Sequence[str], until: datetime | None = None) -> pl.DataFrame:
+    """One file as checked readings. Raises SourceError."""
+    is_text = name.lower().endswith(".csv")
+    try:
+        content = local_path(uri) or BytesIO(read_bytes(uri))
+        frame = pl.scan_csv(content, infer_schema=False) if is_text else pl.scan_parquet(content)
         return checked(frame, name, features, until, numbers_as_text=is_text)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]

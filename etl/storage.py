@@ -133,6 +133,17 @@ def list_files(uri: str) -> dict[str, int]:
     return {file.path[len(root) + 1 :]: file.size for file in found if file.is_file}
 
 
+def folder_exists(uri: str) -> bool:
+    """Whether there is a folder; in an account without folders of its own: whether there is anything below the URI."""
+    path = local_path(uri)
+    if path is not None:
+        return path.is_dir()
+    from pyarrow.fs import FileType
+
+    filesystem, name = _remote(uri)
+    return bool(filesystem.get_file_info(name).type == FileType.Directory)
+
+
 def read_bytes(uri: str) -> bytes:
     """The content of the file; raises FileNotFoundError that names the URI."""
     path = local_path(uri)

@@ -1,4 +1,4 @@
-"""JSON Schemas of the configuration files, for editors: generated from the models that the product itself reads with.
+"""JSON Schemas of configuration and sources files, for editors: generated from the models that the product reads with.
 
 A circuit's file leaves out what it inherits, so its schema asks for less than the model: a schema never complains of
 a file that `load_fleet` takes. What only several files together can say is left to `load_fleet`.
@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from etl.source_list import SourceList
 from shared.configuration import CircuitConfig, EnvironmentSpec, MasterList, Policy
 
 Schema = dict[str, Any]
@@ -34,6 +35,7 @@ def json_schemas() -> dict[str, Schema]:
         "environment.schema.json": _published(
             EnvironmentSpec.model_json_schema(), "One version of the environment that trains and scores"
         ),
+        "sources.schema.json": _published(SourceList.model_json_schema(), "Where an ETL run reads from"),
     }
 
 

@@ -14,6 +14,7 @@ from etl.delta_log import CommitNotFound, read_commit
 from etl.log_check import check_log
 from etl.report import EtlReport
 from etl.run import run_etl
+from etl.sources import SourceError
 from etl.storage import exists, read_bytes, storage_options, write_bytes
 from local.azurite import Azurite
 from local.readings import write_readings
@@ -67,6 +68,41 @@ def test_a_run_merges_reports_and_can_be_read_back(lake: str, tmp_path: Path) ->
     check = check_log(table)
     assert (check.status, check.readable, check.table_id) == ("whole", ((0, 1),), report.table_id)
     assert check.data_files == len(set(days_of(table)))
+
+
+def test_readings_that_land_in_object_storage_are_merged_like_those_in_a_folder(lake: str, tmp_path: Path) -> None:
+    write_readings(FLEET, tmp_path / "landing", START, START + timedelta(days=1))
+    upload(tmp_path / "landing", f"{lake}/landing")
+    write_bytes(f"{lake}/landing/half.parquet", b"PAR1 and no end")
+    sources = tmp_path / "sources.yml"
+    sources.write_text(f"folders:\n  - path: {lake}/landing\n  - path: {lake}/nowhere\n")
+    expected = run_etl(tmp_path / "landing", str(tmp_path / "table"), "run-1", FLEET.policy, FLEET)
+    for source in (sources, f"{lake}/landing"):
+        table = f"{lake}/{Path(source).stem}/sensor_data"
+        report = run_etl(source, table, "run-1", FLEET.policy, FLEET)
+        assert report.rows_inserted == expected.rows_inserted > 0
+        assert report.sensors == expected.sensors
+        reasons = " ".join(one.reason for one in report.rejected_sources)
+        assert "half.parquet cannot be read" in reasons
+        assert ("nowhere is not a folder" in reasons) is (source == sources)
+    with pytest.raises(SourceError, match="nowhere is not a folder"):
+        run_etl(f"{lake}/nowhere", f"{lake}/other/sensor_data", "run-1", FLEET.policy, FLEET)
+
+
+def test_a_folder_in_storage_that_cannot_be_reached_is_named_with_what_to_check(
+    lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "d3Jvbmc=")
+    with pytest.raises(SourceError, match=r"landing cannot be read .*; check the address and who may read there"):
+        run_etl(f"{lake}/landing", str(tmp_path / "table"), "run-1", FLEET.policy, FLEET)
+    with pytest.raises(SourceError, match="is not a storage address"):
+        run_etl("s3://landing", str(tmp_path / "table"), "run-1", FLEET.policy, FLEET)
+    assert not (tmp_path / "table").exists()
+
+
+def upload(folder: Path, uri: str) -> None:
+    for file in folder.rglob("*.parquet"):
+        write_bytes(f"{uri}/{file.relative_to(folder).as_posix()}", file.read_bytes())
 
 
 def days_of(table: str) -> list[date]:

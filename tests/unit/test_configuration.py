@@ -10,6 +10,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from etl.source_list import load_sources
 from local.configuration import copy_configuration
 from scripts import write_config_schemas
 from shared.config_schemas import json_schemas, stale_schemas
@@ -17,6 +18,7 @@ from shared.configuration import ConfigurationError, Fleet, load_fleet
 from shared.yaml_documents import merged
 
 CONFIG = Path(__file__).parents[2] / "config"
+SOURCES = CONFIG.parent / "docs/examples/sources"
 
 
 @pytest.fixture
@@ -288,7 +290,11 @@ def test_the_published_schemas_say_what_the_models_say(tmp_path: Path, capsys: p
     assert write_config_schemas.main(["--check", "--folder", str(tmp_path)]) == 0
 
 
-@pytest.mark.parametrize("path", sorted(CONFIG.rglob("*.yml")), ids=lambda path: str(path.relative_to(CONFIG)))
+@pytest.mark.parametrize(
+    "path",
+    sorted([*CONFIG.rglob("*.yml"), *SOURCES.rglob("*.yml")]),
+    ids=lambda path: str(path.relative_to(CONFIG.parent)),
+)
 def test_every_configuration_file_names_its_schema_and_an_editor_finds_nothing_wrong(path: Path) -> None:
     line = re.match(r"# yaml-language-server: \$schema=(\S+)\n", path.read_text())
     assert line, "its first line"
@@ -311,6 +317,19 @@ def test_an_editor_marks_what_the_loader_would_refuse(change: dict[str, Any], ex
     content = merged(read(CONFIG / "plants/P001/C001.yml"), change)
     (only,) = complaints("circuit.schema.json", content)
     assert expected in only
+
+
+def test_an_editor_marks_what_a_sources_file_may_not_say_and_the_example_is_taken() -> None:
+    example = read(SOURCES / "sources.yml")
+    assert [source.name for source in load_sources(SOURCES / "sources.yml", ["temperature"]).sql] == ["historian"]
+    (source,) = example["sql"]
+    for wrong, expected in (
+        ({}, "is not valid under any of the given schemas"),
+        ({"folders": [{"folder": "landing"}]}, "'folder' was unexpected"),
+        ({"sql": [{**source, "look_back_hours": -1}]}, "-1 is less than the minimum of 0"),
+        ({"sql": [{name: value for name, value in source.items() if name != "table"}]}, "is not valid under any"),
+    ):
+        assert expected in " ".join(complaints("sources.schema.json", wrong))
 
 
 def test_an_editor_lets_a_circuit_inherit_and_checks_what_it_may_inherit() -> None:
