@@ -179,9 +179,8 @@ def _comparison(request: TrainingRequest, fitted: Fit) -> Comparison | None:
             champion_version=request.champion.version,
         )
     candidate = Contender(cutoff_date=request.circuit.training.cutoff_date, folder="")
-    asked = ComparisonRequest(
+    asked = ComparisonRequest(  # on the newest readings: the version that trained it may end with its cutoff
         table_uri=request.table_uri,
-        delta_version=fitted.delta_version,
         candidate=candidate,
         champion=request.champion,
     )

@@ -1,7 +1,8 @@
 """The build's training: the circuits that a commit changed, never more at once than there are slots.
 
 A build is a program that people and pipelines run, so it may wait. What it has done lies in the state: started again
-after an interruption it goes on with the trainings it finds, and trains nothing twice for one commit.
+after an interruption it goes on with the trainings it finds, and trains nothing twice for one commit; what did not end
+well is tried anew.
 """
 
 from __future__ import annotations
@@ -68,16 +69,12 @@ class TrainingBuild:
         unknown = sorted(set(circuits) - set(self._application.directory.circuits()))
         if unknown:
             raise Invalid("circuits", f"not configured: {', '.join(unknown)}", "circuits of plants_circuits.yml")
-        for circuit in circuits:
-            asked = m.TrainingRequested(
-                root=circuit, commit=change.commit, author=change.author, pull_request=change.pull_request
-            )
-            self._application.advance(asked)
+        attempts = {circuit: self._request(circuit, change) for circuit in circuits}
         known: dict[str, str] = dict.fromkeys(circuits, Phase.REQUESTED)
         ended: dict[str, TrainingRun] = {}
         while True:
             for circuit in [circuit for circuit in known if circuit not in ended]:
-                run = self._step(circuit, change)
+                run = self._step(circuit, change, attempts[circuit])
                 if run is None:
                     continue
                 if run.phase != known[circuit]:
@@ -89,15 +86,30 @@ class TrainingBuild:
                 return ended
             self._sleep(self._poll_seconds)
 
-    def _step(self, circuit: str, change: Change) -> TrainingRun | None:
+    def _request(self, circuit: str, change: Change) -> int:
+        """Ask for the training unless that was done; returns its attempt, a new one if the last did not end well."""
+        attempt = 1
+        while (run := self._find(circuit, change, attempt)) and run.phase == Phase.ERRORED:
+            attempt += 1
+        asked = m.TrainingRequested(
+            root=circuit,
+            commit=change.commit,
+            author=change.author,
+            pull_request=change.pull_request,
+            attempt=attempt,
+        )
+        self._application.advance(asked)
+        return attempt
+
+    def _step(self, circuit: str, change: Change, attempt: int) -> TrainingRun | None:
         """Start a training that has a slot, or look at one that runs; None: something did not answer, look again."""
         try:
-            run = self._find(circuit, change)
+            run = self._requested(circuit, change, attempt)
             if run.phase == Phase.REQUESTED and self._slot(run):
-                self._start(run)
+                self._start(run, self._find(circuit, change, attempt - 1) if attempt > 1 else None)
             elif run.phase == Phase.TRAINING and self._slot(run):
                 self._look(run)
-            run = self._find(circuit, change)
+            run = self._requested(circuit, change, attempt)
             if run.phase in TRAINING.ends:  # also one that its deadline ended, or that an earlier build left
                 self._application.slots.release(TRAINING_SLOTS, run.id)
         except Transient as error:
@@ -108,10 +120,16 @@ class TrainingBuild:
     def _slot(self, run: TrainingRun) -> bool:
         return self._application.slots.acquire(TRAINING_SLOTS, run.id, self._limit, SLOT_LEASE)
 
-    def _start(self, run: TrainingRun) -> None:
+    def _start(self, run: TrainingRun, before: TrainingRun | None) -> None:
+        """Start the job, unless that of the attempt before did end well, after it had been given up."""
         runner = self._application.ports.training
         outcome: m.Outcome
         try:
+            if before and before.reference:
+                if runner.look(before.reference).state is OperationState.SUCCEEDED:
+                    self._application.advance(m.TrainingStarted(**_outcome(run), reference=before.reference))
+                    return
+                runner.cancel(before.reference)
             reference = runner.start(f"{run.id}.train", run.circuit, run.commit, run.author, run.pull_request)
             outcome = m.TrainingStarted(**_outcome(run), reference=reference)
         except Permanent as error:
@@ -133,17 +151,22 @@ class TrainingBuild:
             outcome = m.TrainingFailed(**_outcome(run), error=error)
         self._application.advance(outcome)
 
-    def _find(self, circuit: str, change: Change) -> TrainingRun:
-        store, identity = self._application.ports.store, training_id(circuit, change.commit)
+    def _requested(self, circuit: str, change: Change, attempt: int) -> TrainingRun:
+        run = self._find(circuit, change, attempt)
+        if run is None:
+            identity = training_id(circuit, change.commit, attempt)
+            raise Invalid("commit", f"there is no training {identity}", "a commit whose training was requested")
+        return run
+
+    def _find(self, circuit: str, change: Change, attempt: int) -> TrainingRun | None:
+        store, identity = self._application.ports.store, training_id(circuit, change.commit, attempt)
         partition = store.shard_of(circuit)
         loaded = records.load(circuit, store.read_range(partition, *records.root_range(circuit)))
         item = loaded.items.get(identity)
         if item is None:
             row = store.read(partition, records.finished_key(circuit, TRAINING, identity))
             item = records.item_from(row) if row else None
-        if not isinstance(item, TrainingRun):
-            raise Invalid("commit", f"there is no training {identity}", "a commit whose training was requested")
-        return item
+        return item if isinstance(item, TrainingRun) else None
 
 
 def _outcome(run: TrainingRun) -> dict[str, object]:

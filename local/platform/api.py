@@ -37,6 +37,7 @@ _OPERATION_FAULTS = (FaultKind.OPERATION_FAILS, FaultKind.OPERATION_SLOW)
 _JOB_FAULTS = (FaultKind.JOB_FAILS, FaultKind.JOB_HANGS, FaultKind.JOB_SLOW, FaultKind.OUTPUT_UNUSABLE)
 
 Circuit = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}_[A-Za-z][A-Za-z0-9]{0,12}$")]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Body = TypeVar("Body", bound=BaseModel)
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -71,10 +72,10 @@ class Invocation(_Body):
 
 
 class TrainingBody(_Body):
-    """Train a circuit as the configuration says now; who asked for it, by which change."""
+    """Train a circuit as the commit's configuration says if a build has left it, else as it is now; who asked."""
 
     circuit: Circuit
-    commit: str
+    commit: Commit
     author: str
     pull_request: str
 

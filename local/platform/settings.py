@@ -41,6 +41,26 @@ class PlatformSettings:
         return self.state / "stores"
 
     @property
+    def configurations(self) -> Path:
+        """A configuration folder for each commit, named by it, that a build has left to be trained from."""
+        return configurations_in(self.state)
+
+    @property
+    def data_assets(self) -> Path:
+        """The data assets of the dev workspace."""
+        return data_assets_in(self.state)
+
+    @property
     def table_uri(self) -> str:
         """The one Delta table that the ETL writes and training and scoring read."""
         return str(self.lake / TABLE_PATH)
+
+
+def configurations_in(state: Path) -> Path:
+    """See `PlatformSettings.configurations`: where a program beside the service puts them."""
+    return state / "configurations"
+
+
+def data_assets_in(state: Path) -> Path:
+    """See `PlatformSettings.data_assets`: where a program beside the service registers them."""
+    return state / "data-assets"

@@ -18,6 +18,7 @@ import ml.train
 from etl.report import report_path
 from etl.storage import read_bytes
 from local.platform import events
+from local.platform.data_assets import FolderDataAssets
 from local.platform.faults import FaultKind
 from local.platform.ledger import ETL_UNTIL, Ledger, State, WorkItem
 from local.platform.names import Work
@@ -25,8 +26,9 @@ from local.platform.outcomes import Finished
 from local.platform.settings import PlatformSettings
 from local.platform.stores import ModelNotFound, Stores
 from ml.artifact import CircuitForecaster, ModelCache, load_folder
-from ml.history import Array
+from ml.history import Array, open_version
 from ml.requests import Contender, ScoringRequest, TrainingRequest
+from ml.training_data import TrainingData
 from shared.adapters.names import deployment_name, endpoint_name
 from shared.configuration import load_fleet
 from shared.domain.values import Pair, Stage, model_name
@@ -108,16 +110,24 @@ def _ledger(path: Path) -> Ledger:
 
 
 def _train(settings: PlatformSettings, ledger: Ledger, job: WorkItem) -> Finished:
-    fleet = load_fleet(settings.config)
+    """By the commit's configuration where a build has left it, on what the circuit's data asset reads."""
+    commit = job.request["commit"]
+    left = settings.configurations / commit
+    fleet = load_fleet(left if left.is_dir() else settings.config)
+    circuit = fleet.circuit(job.circuit)
+    table = open_version(settings.table_uri, None)
+    data = TrainingData(circuit, settings.table_uri, str(table.metadata().id), table.version())
+    delta_version, _ = FolderDataAssets(settings.data_assets).register(data)
     dev = _stores(settings.stores).workspace(Stage.DEV)
     result = ml.train.train(
         TrainingRequest(
-            circuit=fleet.circuit(job.circuit),
+            circuit=circuit,
             table_uri=settings.table_uri,
+            delta_version=delta_version,
             plausible_ranges={name: (column.minimum, column.maximum) for name, column in fleet.policy.features.items()},
             tracking_uri=dev.uri,
             artifact_root=dev.artifacts.as_uri(),
-            git_commit_sha=job.request["commit"],
+            git_commit_sha=commit,
             pr_number=job.request["pull_request"],
             pr_author=job.request["author"],
             command_id=job.command_id,

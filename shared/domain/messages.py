@@ -414,15 +414,16 @@ class QualityChecked(Consequence):
 
 
 class TrainingRequested(Event):
-    """A build wants the circuit trained for one config commit."""
+    """A build wants the circuit trained for one config commit; another `attempt` after one that did not end well."""
 
     commit: str
     author: str
     pull_request: str
+    attempt: int = 1
 
     @property
     def identity(self) -> str:
-        return f"training:{self.commit}"
+        return f"training:{self.commit}:{self.attempt}"
 
 
 class TrainingStarted(Outcome):

@@ -25,15 +25,16 @@ class TrainingRun(Item):
     commit: str
     author: str
     pull_request: str
+    attempt: int = 1
     reference: str = ""
     model_version: int | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
 
-def training_id(circuit: str, commit: str) -> str:
-    """`P001_C001~3f2a91c`"""
-    return f"{circuit}~{commit[:12]}"
+def training_id(circuit: str, commit: str, attempt: int) -> str:
+    """`P001_C001~3f2a91c`, and `P001_C001~3f2a91c~2` for the second attempt."""
+    return f"{circuit}~{commit[:12]}" + (f"~{attempt}" if attempt > 1 else "")
 
 
 TRAINING = Kind(

@@ -142,8 +142,27 @@ def test_what_a_deadline_ended_gives_its_slot_back(world: World) -> None:
     world.run(hours=7)
     world.operations.fate_of = lambda purpose: Fate()
     runs = Build(world, limit=1).run(NAMES[:2])
-    assert (runs[NAMES[0]].phase, runs[NAMES[1]].phase) == (Phase.ERRORED, Phase.TRAINED)
+    assert (runs[NAMES[0]].attempt, runs[NAMES[1]].attempt) == (2, 1)
+    assert {run.phase for run in runs.values()} == {Phase.TRAINED}
     assert Slots(world.store, world.clock).holders(SLOTS) == []
+
+
+def test_a_build_that_is_run_again_tries_anew_what_did_not_end_well_and_only_that(world: World) -> None:
+    world.fate(TRAINING, Fate(state=OperationState.FAILED), Fate(state=OperationState.FAILED))
+    first = Build(world).run(NAMES[:3])
+    assert sorted(run.phase for run in first.values()) == [Phase.ERRORED, Phase.ERRORED, Phase.TRAINED]
+    again = Build(world).run(NAMES[:3])
+    assert {run.phase for run in again.values()} == {Phase.TRAINED} and started(world) == 5
+    assert sorted(run.attempt for run in again.values()) == [1, 2, 2]
+
+
+def test_a_training_that_ended_well_after_it_was_given_up_is_taken_and_not_repeated(world: World) -> None:
+    world.fate(TRAINING, Fate(minutes=8 * 60))
+    with pytest.raises(KeyboardInterrupt):
+        Build(world, rounds=1).run(NAMES[:1])
+    world.run(hours=10)
+    (run,) = Build(world).run(NAMES[:1]).values()
+    assert (run.phase, run.attempt, started(world)) == (Phase.TRAINED, 2, 1)
 
 
 def test_the_slots_of_a_build_that_died_are_free_after_their_lease(world: World) -> None:

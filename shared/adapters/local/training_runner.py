@@ -7,7 +7,10 @@ from shared.domain.values import OperationStatus
 
 
 class LocalTrainingRunner:
-    """Training jobs of `python -m local.platform`; the circuit's configuration is read when a job begins."""
+    """Training jobs of `python -m local.platform`.
+
+    The circuit's configuration is the commit's, where a build has left it; otherwise what it is when the job begins.
+    """
 
     def __init__(self, url: str, key: str) -> None:
         self._client = PlatformClient(url, key)

@@ -15,7 +15,7 @@ class Trainings(Part[TrainingRun]):
     hears = (m.TrainingRequested,)
 
     def classify(self, event: m.TrainingRequested) -> list[Line]:
-        identity = training_id(self.root.id, event.commit)
+        identity = training_id(self.root.id, event.commit, event.attempt)
         if identity in self.draft.items:
             raise NotNow(f"{identity} is under way")
         created = {
@@ -24,6 +24,7 @@ class Trainings(Part[TrainingRun]):
             "commit": event.commit,
             "author": event.author,
             "pull_request": event.pull_request,
+            "attempt": event.attempt,
         }
         return [Line(TRAINING, event, created=created)]
 

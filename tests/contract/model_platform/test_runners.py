@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
-from harness import Platform, new_command
+from harness import CONFIG, Platform, new_command
+from platform_process import PlatformProcess
 from topic import wait_until
 
+from local.configuration import copy_configuration
 from local.platform.faults import FaultKind
-from shared.domain.values import OperationState
+from local.platform.settings import configurations_in
+from shared.domain.comparison import comparison
+from shared.domain.values import OperationState, Pair, RegisteredModel, Stage
 from shared.errors import Permanent, Transient
 
 CIRCUIT = "P002_C001"
 WHO = ("0" * 40, "ann@example.org", "17")
+
+
+@pytest.fixture
+def leave_configuration(process: PlatformProcess) -> Callable[[str, date], Path]:
+    """Leaves the configuration of a commit, with every circuit's cutoff date, as a build does; returns its folder."""
+
+    def leave(commit: str, cutoff: date) -> Path:
+        folder = configurations_in(process.log.parent) / commit
+        copy_configuration(CONFIG, folder, cutoff_date=cutoff)
+        return folder
+
+    return leave
 
 
 def test_training_registers_a_version_with_who_asked_for_it(platform: Platform, command: str) -> None:
@@ -47,6 +66,58 @@ def test_training_an_unknown_circuit_fails_and_names_it(platform: Platform, comm
     status = platform.ended(platform.training.start(command, "P001_C999", *WHO))
     assert status.state is OperationState.FAILED
     assert "P001_C999" in status.error
+
+
+def test_a_training_follows_its_commits_configuration_and_is_measured_beside_what_production_serves(
+    platform: Platform, leave_configuration: Callable[[str, date], Path]
+) -> None:
+    circuit, today = "P002_C002", platform.lake.origin.date()
+
+    def train(commit: str, cutoff: date) -> RegisteredModel:
+        leave_configuration(commit, cutoff)
+        started = platform.training.start(new_command(), circuit, commit, "ann@example.org", "17")
+        model = platform.models.describe_model(circuit, int(platform.succeeded(started).outputs["model_version"]))
+        assert model and model.tags["cutoff_date"] == model.tags["data_asset_version"] == cutoff.isoformat()
+        return model
+
+    champion = train("a" * 40, today - timedelta(days=25))
+    assert "comparison" not in champion.tags, "nothing serves yet"
+    serving = Pair(model=champion.version, environment=champion.tags["environment_version"])
+    platform.deploy(Stage.PRODUCTION, circuit, serving)
+    candidate = train("b" * 40, today - timedelta(days=20))
+    shown = comparison(candidate.tags, serving)
+    assert shown["verdict"] in ("better", "worse", "no clear difference")
+    assert shown["holdout"].startswith(f"{today - timedelta(days=19)}/")
+    assert 0 < shown["candidate"]["mae"] < shown["naive"]["mae"] and shown["champion"]["mae"] > 0
+    late = comparison(train("c" * 40, today - timedelta(days=3)).tags, serving)
+    assert late["verdict"] == "not comparable" and "days of readings after" in late["reason"]
+
+
+def test_a_cutoff_date_stands_for_the_same_readings_however_often_it_is_trained(
+    platform: Platform, leave_configuration: Callable[[str, date], Path]
+) -> None:
+    cutoff = platform.lake.origin.date() - timedelta(days=11)
+    configuration = leave_configuration("d" * 40, cutoff)
+    circuit = "P002_C003"
+    references = [platform.training.start(new_command(), circuit, "d" * 40, "ann", "17") for _ in range(2)]
+    versions = [int(platform.succeeded(reference).outputs["model_version"]) for reference in references]
+    models = [platform.models.describe_model(circuit, version) for version in versions]
+    assert len({model.tags["model_hash"] for model in models if model}) == 1
+    own = configuration / "plants" / "P002" / "C003.yml"
+    own.write_text(own.read_text().replace("sensor_id: SENSOR_P002_C003", "sensor_id: SENSOR_P001_C001"))
+    own.write_text(own.read_text().replace("data_filters:", "data_filters:\n    custom_sensor_id: true"))
+    other = configuration / "plants" / "P001" / "C001.yml"
+    other.write_text(other.read_text().replace("sensor_id: SENSOR_P001_C001", "sensor_id: SENSOR_P002_C003"))
+    other.write_text(other.read_text().replace("data_filters:", "data_filters:\n    custom_sensor_id: true"))
+    changed = platform.ended(platform.training.start(new_command(), circuit, "d" * 40, "ann", "17"))
+    assert changed.state is OperationState.FAILED
+    assert f"{circuit}:{cutoff} is registered with other rows or columns" in changed.error
+
+
+@pytest.mark.parametrize("commit", ["../../stores", "main", ""])
+def test_what_is_no_commit_is_refused(platform: Platform, command: str, commit: str) -> None:
+    with pytest.raises(Permanent, match="commit"):
+        platform.training.start(command, CIRCUIT, commit, "ann", "17")
 
 
 def test_a_path_is_no_circuit(platform: Platform, command: str) -> None:

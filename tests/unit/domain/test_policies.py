@@ -75,7 +75,8 @@ def test_waits_double_up_to_the_longest() -> None:
 
 def test_ids_say_whose_they_are() -> None:
     assert scoring_id(CIRCUIT, datetime(2026, 1, 31, 6, tzinfo=UTC)) == "P001_C001@2026-01-31"
-    assert training_id(CIRCUIT, "c0ffee" * 5) == "P001_C001~c0ffeec0ffee"
+    assert training_id(CIRCUIT, "c0ffee" * 5, 1) == "P001_C001~c0ffeec0ffee"
+    assert training_id(CIRCUIT, "c0ffee" * 5, 2) == "P001_C001~c0ffeec0ffee~2"
 
 
 def test_a_registration_is_known_by_workspace_version_and_tags() -> None:
