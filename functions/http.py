@@ -8,6 +8,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import azure.functions as func
@@ -141,6 +142,20 @@ def page_of(req: func.HttpRequest) -> tuple[int, str | None]:
     if not re.fullmatch(r"[0-9]{1,3}", text) or int(text) not in PAGE_SIZES:
         raise Invalid("size", f"is {text!r:.40}", f"a whole number from {PAGE_SIZES.start} to {PAGE_SIZES.stop - 1}")
     return int(text), req.params.get("continuation")
+
+
+def time_of(req: func.HttpRequest, name: str, now: datetime) -> datetime:
+    """A time among the query's parameters: a day stands for its end, nothing and the future for now (UTC)."""
+    text = req.params.get(name) or now.isoformat()
+    try:
+        given = datetime.fromisoformat(text)
+        if len(text) == len("2026-01-31"):
+            given += timedelta(days=1, microseconds=-1)
+        return min(given.replace(tzinfo=given.tzinfo or UTC).astimezone(UTC), now)
+    except (ValueError, OverflowError) as error:
+        raise Invalid(
+            name, f"is {text!r:.40}", "a day such as 2026-01-31, or a time such as 2026-01-31T10:00Z"
+        ) from error
 
 
 def found(thing: Mapping[str, Any] | None, name: str, identity: str) -> Mapping[str, Any]:

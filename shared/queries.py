@@ -5,14 +5,23 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from heapq import merge
 from itertools import islice
 from typing import Any
 
 from shared import records
+from shared.domain.approvals import LINEAGE, METRICS
+from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
+from shared.domain.comparison import numbers
+from shared.domain.explain import Explanation, explain
 from shared.domain.machine import Kind
-from shared.domain.release import RELEASE, Release
+from shared.domain.messages import ApprovalRequested
+from shared.domain.release import RELEASE, Release, release_id
+from shared.domain.rules import Rules
+from shared.domain.scoring import SCORING
+from shared.domain.values import Gate, Pair
 from shared.errors import Invalid
 from shared.ports import Row, StateStore
 
@@ -119,6 +128,64 @@ class Queries:
         rows = self._store.read_range(self._store.shard_of(root), *records.finished_range(root, kind))
         return [row.body for row in rows]
 
+    def explain(self, root: str, rules: Rules, now: datetime) -> Explanation | None:
+        """Where everything under a root stands and what can happen next; one read."""
+        loaded = self._load(root)
+        return explain(loaded.root, loaded.items, records.KINDS, rules, now) if loaded.rows else None
+
+    def as_of(self, circuit: str, at: datetime) -> Mapping[str, Any] | None:
+        """What served at a time (UTC), from which data, approved by whom on what evidence; None: nothing did yet.
+
+        Five reads at most, however long the history: the champion's row, its release and what happened to that, and
+        the day's scorings.
+        """
+        partition = self._store.shard_of(circuit)
+        rows = self._store.read_range(partition, *records.champions_range(circuit, at), limit=1)
+        if not rows:
+            return None
+        champion = Champion.model_validate(rows[0].body)
+        day = f"{circuit}@{at:%Y-%m-%d}"
+        scorings = self._store.read_range(partition, *records.finished_span(circuit, SCORING, day, f"{day}~"))
+        return {
+            "circuit": circuit,
+            "at": at.isoformat(),
+            **champion.model_dump(mode="json"),
+            "release": self._answered(circuit, champion.pair) if champion.pair else None,
+            "scorings_of_the_day": [_of_scoring(row.body) for row in scorings],
+        }
+
+    def _answered(self, circuit: str, pair: Pair) -> Mapping[str, Any] | None:
+        """A model's release: the data it learned from, its test, and who answered its gates on what evidence."""
+        release = self.release(release_id(circuit, pair.model))
+        if release is None:
+            return None
+        lines = self.history(circuit, release["id"])
+        evidence = {
+            line["detail"]["approval"]: line["detail"]["evidence_uri"]
+            for line in lines
+            if line["event"] == ApprovalRequested.__name__
+        }
+        asked = release["approval"] or {}
+        return {
+            "id": release["id"],
+            "trained_by": release["trainer"],
+            "data": {name: release["tags"][name] for name in LINEAGE if name in release["tags"]},
+            "metrics": numbers(release["tags"], METRICS),
+            "test_inference": release["test"],
+            "answers": [
+                {
+                    "at": line["at"],
+                    "event": line["event"],
+                    **{k: line["detail"].get(k) for k in ("approval", "decision", "digest", "comment")},
+                    "person": line["detail"]["person"]["username"],
+                    "evidence_uri": evidence.get(line["detail"]["approval"], ""),
+                }
+                for line in lines
+                if "person" in line["detail"] and "digest" in line["detail"]
+            ],
+            "production_evidence": asked.get("evidence") if asked.get("gate") == Gate.PRODUCTION else None,
+        }
+
     def _load(self, root: str) -> records.Loaded:
         return records.load(root, self._store.read_range(self._store.shard_of(root), *records.root_range(root)))
 
@@ -139,6 +206,11 @@ class Queries:
 
 
 _DEAD = "dead|"
+_SCORING = ("id", "phase", "pair", "table", "delta_version", "attempt", "job", "published_uri", "since", "reason")
+
+
+def _of_scoring(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: body[name] for name in _SCORING}
 
 
 def _checked(size: int) -> int:

@@ -10,6 +10,7 @@ Keys within a shard's partition, in the order in which they sort:
     <root>|0                 the root itself          } one range read
     <root>|1|<letter>|<item> everything open          } loads both
     <root>|5|<identity>      inbox: facts that were heard
+    <root>|7|<newest first>  what served from when on, append-only
     <root>|8|<letter>|<item> everything that has ended
     <root>|9|<item>|<nnnnnn> history, append-only
 """
@@ -24,6 +25,7 @@ from urllib.parse import quote
 
 from shared.domain import circuit as circuit_domain
 from shared.domain import lake as lake_domain
+from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.lake import Lake
 from shared.domain.machine import Decision, Item, Kind, Root
@@ -83,6 +85,16 @@ def history_range(root: str, item: str) -> tuple[str, str]:
 
 def finished_range(root: str, kind: Kind) -> tuple[str, str]:
     return f"{root}|8|{kind.letter}|", f"{root}|8|{kind.letter}|~"
+
+
+def finished_span(root: str, kind: Kind, first: str, last: str) -> tuple[str, str]:
+    """The range of ended items of one kind with `first <= id < last`."""
+    return f"{root}|8|{kind.letter}|{safe(first)}", f"{root}|8|{kind.letter}|{safe(last)}"
+
+
+def champions_range(root: str, at: datetime) -> tuple[str, str]:
+    """What served at a time and before, the newest first."""
+    return f"{root}|7|{newest_first(at)}", f"{root}|7|~"
 
 
 def finished_key(root: str, kind: Kind, item: str) -> str:
@@ -147,6 +159,7 @@ def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime) -> l
     ]
     if isinstance(root, Circuit):
         found += _indexes(root, loaded, decision, now)
+        found += _champion(root, loaded, now)
     return found
 
 
@@ -201,6 +214,15 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
     summary = {**circuit.model_dump(mode="json"), "releases": releases, "at": now.isoformat()}
     found.append(Write("put", Row(f"$circuit|{circuit.id}", summary)))
     return found
+
+
+def _champion(circuit: Circuit, loaded: Loaded, now: datetime) -> list[Write]:
+    assert isinstance(loaded.root, Circuit)
+    if circuit.serving == loaded.root.serving:
+        return []
+    champion = Champion(pair=circuit.serving, since=now, served_by=circuit.served_by, previous=loaded.root.serving)
+    key = f"{circuit.id}|7|{newest_first(now)}|{safe(circuit.served_by)}"
+    return [Write("put", Row(key, champion.model_dump(mode="json")))]
 
 
 def is_asked(release: Release) -> bool:

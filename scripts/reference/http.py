@@ -17,6 +17,7 @@ from scripts.reference.markdown import code, contract, page, table
 
 ROOT = Path(__file__).resolve().parents[2]
 WHO: Mapping[Any, str] = {http.caller: "a signed-in person", http.operator: "a member of `OPERATOR_GROUPS`"}
+QUERIES: Mapping[Any, str] = {http.page_of: "`size`, `continuation`", http.time_of: "`date`"}
 STATUS = {
     200: "here it is, or it is done",
     208: "it was recorded before; nothing was done",
@@ -73,7 +74,7 @@ def _functions() -> list[tuple[dict[str, Any], Callable[..., Any]]]:
 
 def _route(prefix: str, trigger: Mapping[str, Any], function: Callable[..., Any]) -> tuple[str, ...]:
     uses = list(_uses(function))
-    takes = ["`size`, `continuation`"] if http.page_of in uses else []
+    takes = [names for reads, names in QUERIES.items() if reads in uses]
     takes += [
         "body: " + ", ".join(f"`{name}`" for name in used.model_fields)
         for used in uses

@@ -31,8 +31,16 @@ class CircuitDraft(Draft):
         self._parts = {part.kind.item: part(self) for part in parts}
 
     def update(self, **changed: Any) -> None:
-        """Change the circuit itself."""
-        self.root = self.root.model_copy(update=changed)
+        """Change the circuit itself, and note since when what it says of production holds."""
+        before, after = self.root, self.root.model_copy(update=changed)
+        noted: dict[str, Any] = {}
+        if after.serving != before.serving:
+            noted["serving_since"] = self.now
+        if not (after.serving and after.scoring):
+            noted["expected_since"] = None
+        elif before.expected_since is None:
+            noted["expected_since"] = self.now
+        self.root = after.model_copy(update=noted)
 
     def hear(self, event: m.Event) -> None:
         for part in self._parts.values():

@@ -157,7 +157,7 @@ class Releases(Part[Release]):
         elif self.root.production_owner == release.id:
             if isinstance(event, m.DeployedToProduction):
                 kept = {name: release.tags[name] for name in _KEPT_TAGS if name in release.tags}
-                self.draft.update(serving=release.pair, serving_tags=kept)
+                self.draft.update(serving=release.pair, serving_tags=kept, served_by=release.id)
             if phase == Phase.LIVE:
                 self.draft.update(verified=release.pair, production_owner="")
             elif phase in r.ENDS:  # what serves goes on serving

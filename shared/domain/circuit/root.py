@@ -10,12 +10,19 @@ from shared.domain.values import Pair
 
 
 class Circuit(Root):
-    """`desired` is set with the deploy command, `serving` by its outcome, `verified` when serving has proved itself."""
+    """`desired` is set with the deploy command, `serving` by its outcome, `verified` when serving has proved itself.
+
+    `served_by` put `serving` there, at `serving_since`. From `expected_since` on, without a break, a scoring a day is
+    expected; times are UTC.
+    """
 
     desired: Pair | None = None
     serving: Pair | None = None
     verified: Pair | None = None
     serving_tags: Mapping[str, str] = {}
+    served_by: str = ""
+    serving_since: datetime | None = None
+    expected_since: datetime | None = None
     test_owner: str = ""
     production_owner: str = ""
     scoring: bool = True
