@@ -36,6 +36,7 @@ from shared.ports import Row, Write
 JOBS = "jobs"
 DEAD = "dead"
 SLOTS = "slots"
+STARTS = "starts"
 
 KINDS: dict[type[Item], Kind] = {**circuit_domain.KINDS, **lake_domain.KINDS}
 _BY_LETTER = {kind.letter: kind for kind in KINDS.values()}

@@ -137,6 +137,7 @@ class Fault:
     header: tuple[str, str] | None = None
     status: int = 500
     retry_after: float | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 30
     times: int = 1
     struck: int = 0
@@ -372,8 +373,8 @@ def _unknown(call: Call) -> Reply:
 
 
 def _as_refused(fault: Fault) -> Refused:
-    headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
-    return Refused(fault.status, "Fault", "switched on by a test", headers)
+    after = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
+    return Refused(fault.status, "Fault", "switched on by a test", {**after, **fault.headers})
 
 
 def _json(content: bytes) -> Any:
