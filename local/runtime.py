@@ -25,13 +25,13 @@ import requests
 from azure.core.exceptions import AzureError
 
 from local.azurite import Azurite
-from local.event_grid import DeadLetterDestination, HandshakeFailed, Subscription
+from local.event_grid import AdvancedFilter, DeadLetterDestination, HandshakeFailed, Subscription
 from local.platform.names import STORAGE_ID, workspace_id
 from local.ports import LOOPBACK, PortTaken, accepts, free_port, free_ports, require_free
 from local.services import LocalServices
-from shared import signals
 from shared.domain.values import Stage
 from shared.settings import Settings
+from shared.subscriptions import SUBSCRIPTIONS, EventSubscription, Source
 from shared.wiring import provision
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -46,21 +46,13 @@ GRACE_SECONDS = 5
 PORT_SECONDS = 10
 LOG_LIMIT = 5_000_000
 
-SYSTEM_TOPICS: Mapping[str, str] = {
-    "dev": workspace_id(Stage.DEV),
-    "test": workspace_id(Stage.TEST),
-    "production": workspace_id(Stage.PRODUCTION),
-    "lake": STORAGE_ID,
+SYSTEM_TOPICS: Mapping[Source, str] = {
+    Source.DEV_WORKSPACE: workspace_id(Stage.DEV),
+    Source.TEST_WORKSPACE: workspace_id(Stage.TEST),
+    Source.PRODUCTION_WORKSPACE: workspace_id(Stage.PRODUCTION),
+    Source.LAKE: STORAGE_ID,
 }
 """The topics of the workspaces and of the lake's storage account, with the resource ids their events carry."""
-
-SUBSCRIPTIONS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "on_model_registered": (("dev",), (signals.MODEL_REGISTERED,)),
-    "on_run_changed": (("test", "production"), (signals.RUN_COMPLETED, signals.RUN_STATUS_CHANGED)),
-    "on_delta_log_written": (("lake",), (signals.BLOB_CREATED, signals.BLOB_RENAMED)),
-    "on_etl_completed": ((TOPIC,), (signals.ETL_COMPLETED,)),
-}
-"""Which function hears which events of which topics. On Azure the same table is the infrastructure's."""
 
 
 class RuntimeFailed(RuntimeError):
@@ -266,7 +258,11 @@ class LocalRuntime:
             "LAKE_URI": str(self.lake),
             "TOPIC_ENDPOINT": self.services.event_grid.endpoint(TOPIC),
             "TOPIC_KEY": self.topic.key,
-            "TRUSTED_TOPICS": ",".join([TOPIC_ID, *SYSTEM_TOPICS.values()]),
+            "TOPIC_ID": TOPIC_ID,
+            "DEV_WORKSPACE": SYSTEM_TOPICS[Source.DEV_WORKSPACE],
+            "TEST_WORKSPACE": SYSTEM_TOPICS[Source.TEST_WORKSPACE],
+            "PRODUCTION_WORKSPACE": SYSTEM_TOPICS[Source.PRODUCTION_WORKSPACE],
+            "LAKE_ACCOUNT": SYSTEM_TOPICS[Source.LAKE],
             "TOKEN_ISSUER": self.services.issuer.issuer,
             "TOKEN_AUDIENCE": self.services.issuer.audience,
             "TOKEN_KEYS_URI": self.services.issuer.keys_url,
@@ -290,14 +286,11 @@ class LocalRuntime:
 
     def _subscribe(self) -> None:
         lost = DeadLetterDestination(folder=self.home / "event-grid-dead-letters")
-        for function, (topics, types) in SUBSCRIPTIONS.items():
-            hook = f"{self.url}/runtime/webhooks/eventgrid?functionName={function}&code={self.keys['event_grid']}"
-            for topic in topics:
-                self.services.event_grid.create_subscription(
-                    Subscription(
-                        name=function.replace("_", "-"), topic=topic, endpoint=hook, event_types=types, dead_letter=lost
-                    )
-                )
+        for one in SUBSCRIPTIONS:
+            hook = f"{self.url}/runtime/webhooks/eventgrid?functionName={one.function}&code={self.keys['event_grid']}"
+            for source in one.sources:
+                topic = TOPIC if source is Source.OWN_TOPIC else source
+                self.services.event_grid.create_subscription(embedded(one, topic, hook, lost))
 
     def _run(self, name: str, command: list[str]) -> None:
         # Where no bytecode may lie beside the sources, compiling MLflow's thousand modules costs seconds a start.
@@ -333,6 +326,21 @@ class LocalRuntime:
                     return
             time.sleep(0.1)
         raise RuntimeFailed(f"The {name} did not get ready in {START_SECONDS} s.\n{self.last_words(name)}")
+
+
+def embedded(one: EventSubscription, topic: str, endpoint: str, dead_letter: DeadLetterDestination) -> Subscription:
+    """A subscription of the embedded Event Grid, as the table says it."""
+    contains = AdvancedFilter(operator="StringContains", key="subject", values=(one.subject_contains,))
+    return Subscription(
+        name=one.function.replace("_", "-"),
+        topic=topic,
+        endpoint=endpoint,
+        event_types=one.event_types,
+        subject_begins_with=one.subject_begins_with,
+        subject_ends_with=one.subject_ends_with,
+        advanced_filters=(contains,) if one.subject_contains else (),
+        dead_letter=dead_letter,
+    )
 
 
 def shown(path: Path) -> str:

@@ -13,7 +13,7 @@ from shared.domain.release import Phase
 from shared.domain.scoring import QUALITY, SCORING
 from shared.domain.training import TRAINING
 from shared.queries import PAGE_SIZES, Listing, Queries
-from shared.signals import MODEL_REGISTERED, RUN_COMPLETED, RUN_STATUS_CHANGED
+from shared.subscriptions import MODEL_REGISTERED, RUN_COMPLETED, RUN_STATUS_CHANGED
 
 Line = Mapping[str, Any]
 Histories = Mapping[str, Sequence[Line]]

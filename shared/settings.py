@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
@@ -35,6 +36,20 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _resource(kind: str) -> Callable[[str], str]:
+    """Reads the ARM resource id of a resource of one kind; Azure compares them without regard to case."""
+
+    def read(text: str) -> str:
+        pattern = rf"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/{kind}/[^/]+"
+        if not re.fullmatch(pattern, text, re.IGNORECASE):
+            raise ValueError(
+                f"must be /subscriptions/{{id}}/resourceGroups/{{group}}/providers/{{namespace}}/{kind}/{{name}}"
+            )
+        return text
+
+    return read
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything the application is told from outside. Names in the environment are in the metadata."""
@@ -62,8 +77,20 @@ class Settings:
     lake: str = _setting("LAKE_URI", "where processed/sensor_data and predictions lie")
     topic_endpoint: str = _setting("TOPIC_ENDPOINT", "the application's own Event Grid topic")
     topic_key: str = _setting("TOPIC_KEY", "the topic's key (embedded mode; on Azure: identity)", "", secret=True)
-    trusted_topics: tuple[str, ...] = _setting(
-        "TRUSTED_TOPICS", "resource ids of the topics whose events are believed, with commas", read=_names
+    topic_id: str = _setting("TOPIC_ID", "the application's own topic's resource id", read=_resource("topics"))
+    dev_workspace: str = _setting(
+        "DEV_WORKSPACE",
+        "the resource id of the workspace that trains; only it tells of new models",
+        read=_resource("workspaces"),
+    )
+    test_workspace: str = _setting(
+        "TEST_WORKSPACE", "the resource id of the workspace that tests", read=_resource("workspaces")
+    )
+    production_workspace: str = _setting(
+        "PRODUCTION_WORKSPACE", "the resource id of the workspace that serves", read=_resource("workspaces")
+    )
+    lake_account: str = _setting(
+        "LAKE_ACCOUNT", "the resource id of the lake's storage account", read=_resource("storageAccounts")
     )
     issuer: str = _setting("TOKEN_ISSUER", "the issuer of people's tokens")
     audience: str = _setting("TOKEN_AUDIENCE", "the audience that people's tokens name")

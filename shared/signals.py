@@ -1,9 +1,9 @@
 """Signals: what comes in from outside as an Event Grid event, checked and turned into what the core understands.
 
-A signal is believed only from a topic of ours, and only of the kind that such a topic tells of: a custom topic carries
-whatever its key's holder writes, so it cannot say that a model was registered. What cannot be taken is kept as a dead
-letter, never half-applied. Published samples of AzureML's events and their schema differ in spelling and types: keys
-are read case-insensitively.
+A signal is believed only from a source of ours, and only of the kind that this source tells of (`subscriptions`): a
+custom topic carries whatever its key's holder writes, so it cannot say that a model was registered. What cannot be
+taken is kept as a dead letter, never half-applied. Published samples of AzureML's events and their schema differ in
+spelling and types: keys are read case-insensitively.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.application import Application
@@ -21,6 +20,16 @@ from shared.dead_letters import Replayer
 from shared.domain.machine import Verdict
 from shared.domain.messages import ModelRegistered
 from shared.errors import Invalid, Permanent
+from shared.subscriptions import (
+    BLOB_CREATED,
+    BLOB_RENAMED,
+    ETL_COMPLETED,
+    MODEL_REGISTERED,
+    RUN_COMPLETED,
+    RUN_STATUS_CHANGED,
+    Source,
+    sources_of,
+)
 
 log = logging.getLogger("fleet.signals")
 
@@ -32,41 +41,23 @@ JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 DELTA_LOG = re.compile(r"/processed/sensor_data/_delta_log/([0-9]{20})\.json$")
 OWN_VERSIONS = ("", "1", "1.0")
 
-MODEL_REGISTERED = "Microsoft.MachineLearningServices.ModelRegistered"
-RUN_COMPLETED = "Microsoft.MachineLearningServices.RunCompleted"
-RUN_STATUS_CHANGED = "Microsoft.MachineLearningServices.RunStatusChanged"
-BLOB_CREATED = "Microsoft.Storage.BlobCreated"
-BLOB_RENAMED = "Microsoft.Storage.BlobRenamed"
-ETL_COMPLETED = "SensorForecast.EtlCompleted"
-
-WORKSPACE = "/providers/Microsoft.MachineLearningServices/workspaces/"
-STORAGE = "/providers/Microsoft.Storage/storageAccounts/"
-OWN_TOPIC = "/providers/Microsoft.EventGrid/topics/"
-
 Document = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Heard:
-    """One kind of event: the part of the resource id that its topic must have, and what is done with it."""
-
-    source: str
-    take: Callable[[Document], str]
 
 
 class Signals:
     """Hears Event Grid events; `hear` never raises for bad input, only when it should be told again."""
 
-    def __init__(self, application: Application, trusted_topics: Sequence[str]) -> None:
+    def __init__(self, application: Application, topics: Mapping[Source, str]) -> None:
+        """`topics`: the resource id of every source, which is the topic of its events."""
         self._application = application
-        self._trusted = {topic.casefold() for topic in trusted_topics}
-        self._heard: Mapping[str, Heard] = {
-            MODEL_REGISTERED: Heard(WORKSPACE, self._model_registered),
-            RUN_COMPLETED: Heard(WORKSPACE, self._run_changed),
-            RUN_STATUS_CHANGED: Heard(WORKSPACE, self._run_changed),
-            BLOB_CREATED: Heard(STORAGE, self._blob_written),
-            BLOB_RENAMED: Heard(STORAGE, self._blob_written),
-            ETL_COMPLETED: Heard(OWN_TOPIC, self._etl_completed),
+        self._sources = {topic.casefold(): source for source, topic in topics.items()}
+        self._heard: Mapping[str, Callable[[Document], str]] = {
+            MODEL_REGISTERED: self._model_registered,
+            RUN_COMPLETED: self._run_changed,
+            RUN_STATUS_CHANGED: self._run_changed,
+            BLOB_CREATED: self._blob_written,
+            BLOB_RENAMED: self._blob_written,
+            ETL_COMPLETED: self._etl_completed,
         }
 
     def hear(self, document: Document) -> str:
@@ -87,14 +78,16 @@ class Signals:
 
     def _take(self, document: Document) -> str:
         topic, kind = str(document.get("topic") or ""), str(document.get("eventType") or "")
-        if topic.casefold() not in self._trusted:
-            raise Invalid("topic", f"{topic!r:.200} is not a topic of ours", "the topics in TRUSTED_TOPICS")
-        heard = self._heard.get(kind)
-        if heard is None:
+        source = self._sources.get(topic.casefold())
+        if source is None:
+            raise Invalid("topic", f"{topic!r:.200} is not a topic of ours", "the resources named in the settings")
+        take = self._heard.get(kind)
+        if take is None:
             raise Invalid("eventType", f"{kind!r:.100} is not heard here", ", ".join(sorted(self._heard)))
-        if heard.source.casefold() not in topic.casefold():
-            raise Invalid("topic", f"{topic!r:.200} does not tell of {kind}", f"a resource id with {heard.source}")
-        return heard.take(document)
+        if source not in sources_of(kind):
+            tellers = ", ".join(sorted(sources_of(kind)))
+            raise Invalid("topic", f"{topic!r:.200} does not tell of {kind}", f"the topic of: {tellers}")
+        return take(document)
 
     def _model_registered(self, document: Document) -> str:
         fields = _fields(document)

@@ -19,6 +19,7 @@ from shared.identity import Tokens
 from shared.queries import Queries
 from shared.settings import LOCAL, Settings, SettingsError
 from shared.signals import Signals
+from shared.subscriptions import Source
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,20 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
     return Wired(
         settings=settings,
         application=application,
-        signals=Signals(application, settings.trusted_topics),
+        signals=Signals(application, _topics(settings)),
         queries=Queries(application.ports.store),
         tokens=Tokens(settings.issuer, settings.audience, settings.keys_uri),
     )
+
+
+def _topics(settings: Settings) -> dict[Source, str]:
+    return {
+        Source.DEV_WORKSPACE: settings.dev_workspace,
+        Source.TEST_WORKSPACE: settings.test_workspace,
+        Source.PRODUCTION_WORKSPACE: settings.production_workspace,
+        Source.LAKE: settings.lake_account,
+        Source.OWN_TOPIC: settings.topic_id,
+    }
 
 
 def _ports(settings: Settings, client_options: Mapping[str, Any]) -> Ports:

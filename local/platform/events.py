@@ -16,14 +16,9 @@ from local.platform import names
 from local.platform.ledger import Ledger, State, WorkItem, now
 from shared.adapters.names import experiment_name
 from shared.domain.values import Stage
+from shared.subscriptions import BLOB_CREATED, ETL_COMPLETED, MODEL_REGISTERED, RUN_COMPLETED, RUN_STATUS_CHANGED
 
 log = logging.getLogger(__name__)
-
-MODEL_REGISTERED = "Microsoft.MachineLearningServices.ModelRegistered"
-RUN_COMPLETED = "Microsoft.MachineLearningServices.RunCompleted"
-RUN_STATUS_CHANGED = "Microsoft.MachineLearningServices.RunStatusChanged"
-BLOB_CREATED = "Microsoft.Storage.BlobCreated"
-ETL_COMPLETED = "SensorForecast.EtlCompleted"
 
 LONGEST_BACKOFF_SECONDS = 10.0
 SEND_TIMEOUT_SECONDS = 10

@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from functions import http
-from local.runtime import SUBSCRIPTIONS
 from scripts.reference.markdown import code, contract, page, table
+from shared.subscriptions import SUBSCRIPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 WHO: Mapping[Any, str] = {http.caller: "a signed-in person", http.operator: "a member of `OPERATOR_GROUPS`"}
@@ -94,8 +94,8 @@ def _other(trigger: Mapping[str, Any], function: Callable[..., Any]) -> tuple[st
         case "queueTrigger":
             by = f"queue `{trigger['queueName']}`"
         case _:
-            topics, types = SUBSCRIPTIONS[function.__name__]
-            by = f"Event Grid: {code(types)} of {', '.join(topics)}"
+            (one,) = [one for one in SUBSCRIPTIONS if one.function == function.__name__]
+            by = f"Event Grid: {code(one.event_types)} of {', '.join(one.sources)}"
     return f"`{function.__name__}`", by
 
 

@@ -11,11 +11,14 @@ from urllib.parse import unquote
 
 from azure.storage.queue import QueueClient, TextBase64DecodePolicy
 
+from local.platform.names import STORAGE_ID, workspace_id
+from local.runtime import TOPIC_ID
 from shared.adapters.azure import credentials
 from shared.adapters.azure.documents import BlobDocuments
 from shared.advance import Advanced
 from shared.application import Application
 from shared.domain import messages as m
+from shared.domain.values import Stage
 from shared.handlers import Directory, Ports
 from shared.settings import Settings
 from shared.wiring import provision, wire
@@ -53,7 +56,11 @@ def environment(connection_string: str, name: str) -> dict[str, str]:
         "LAKE_URI": "memory://lake",
         "TOPIC_ENDPOINT": nowhere,
         "TOPIC_KEY": "none",
-        "TRUSTED_TOPICS": "none",
+        "TOPIC_ID": TOPIC_ID,
+        "DEV_WORKSPACE": workspace_id(Stage.DEV),
+        "TEST_WORKSPACE": workspace_id(Stage.TEST),
+        "PRODUCTION_WORKSPACE": workspace_id(Stage.PRODUCTION),
+        "LAKE_ACCOUNT": STORAGE_ID,
         "TOKEN_ISSUER": nowhere,
         "TOKEN_AUDIENCE": "none",
         "TOKEN_KEYS_URI": nowhere,

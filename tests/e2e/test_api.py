@@ -28,7 +28,7 @@ from local.platform.faults import FaultKind, FaultSwitches
 from local.platform.names import STORAGE_ID, Work, workspace_id
 from local.runtime import TOPIC_ID
 from shared.domain.values import Stage
-from shared.signals import BLOB_CREATED, ETL_COMPLETED, MODEL_REGISTERED, RUN_COMPLETED
+from shared.subscriptions import BLOB_CREATED, ETL_COMPLETED, MODEL_REGISTERED, RUN_COMPLETED
 from tests.e2e.conftest import DIRECTOR, ENGINEER, REFERENCE_DIR, STRANGER, TRAINER, Api, until
 
 SAMPLES = REFERENCE_DIR / "specs/azure-rest/eventgrid/data-plane/Microsoft.MachineLearningServices"

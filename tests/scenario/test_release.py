@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from shared.domain import messages as m
 from shared.domain.machine import Verdict
 from shared.domain.release import Phase
 from shared.domain.rules import Rules
@@ -236,6 +237,21 @@ def test_an_older_version_after_a_newer_one_ends_superseded_at_once(world: World
     assert (old.phase, old.successor) == (Phase.SUPERSEDED, SECOND)
     assert world.events(FIRST) == ["OlderModelRegistered"]
     assert not [asked for asked in world.approvals.asked if asked.startswith(FIRST)]
+
+
+def test_a_forged_version_far_above_supersedes_nothing_and_blocks_no_later_one(world: World) -> None:
+    """Its event names a version that the platform has never heard of."""
+    world.bring_to_ready_for_production(1)
+    world.told(m.ModelRegistered(root=CIRCUIT, version=999_999, workspace="dev"))
+    world.run(minutes=1)
+    assert world.phase(FIRST) == Phase.AWAITING_PRODUCTION_APPROVAL
+    assert world.phase(f"{CIRCUIT}:999999") == Phase.REGISTERED
+    world.bring_to_ready_for_production(2)
+    assert (world.phase(FIRST), world.phase(SECOND)) == (Phase.SUPERSEDED, Phase.AWAITING_PRODUCTION_APPROVAL)
+    world.approve(SECOND)
+    world.run(minutes=20)
+    assert world.circuit().serving == V2, world.story(SECOND)
+    assert world.phase(f"{CIRCUIT}:999999") == Phase.FAILED, "its tags never came, and somebody is told"
 
 
 # ------------------------------------------------------------------------------------------- champion, evidence, again

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+import function_app
 from local.event_grid import AdvancedFilter, Chaos, ChaosRule, DeadLetterDestination, Subscription
+from local.runtime import embedded
+from shared.subscriptions import (
+    BLOB_CREATED,
+    BLOB_RENAMED,
+    ETL_COMPLETED,
+    MODEL_REGISTERED,
+    RUN_COMPLETED,
+    RUN_STATUS_CHANGED,
+    SUBSCRIPTIONS,
+    Source,
+)
 
 EVENT: dict[str, Any] = {
     "id": "1",
@@ -86,6 +99,50 @@ def test_all_advanced_filters_must_hold() -> None:
 def test_a_subscription_azure_would_refuse_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Subscription(**{"topic": "t", "name": "sub-1", "endpoint": "http://x", **changes})
+
+
+MODEL = "models/sensor_model_P001_C001:3"
+LOG = "/blobServices/default/containers/lake/blobs/processed/sensor_data/_delta_log"
+
+
+@pytest.mark.parametrize(
+    ("source", "event_type", "subject", "heard_by"),
+    [
+        (Source.DEV_WORKSPACE, MODEL_REGISTERED, MODEL, "on_model_registered"),
+        (Source.DEV_WORKSPACE, MODEL_REGISTERED, MODEL.upper(), "on_model_registered"),
+        (Source.DEV_WORKSPACE, MODEL_REGISTERED, "models/sklearn_regression_model:20", None),
+        (Source.TEST_WORKSPACE, MODEL_REGISTERED, MODEL, None),
+        (Source.DEV_WORKSPACE, RUN_COMPLETED, "experiments/1/runs/job", None),
+        (Source.TEST_WORKSPACE, RUN_COMPLETED, "experiments/1/runs/job", "on_run_changed"),
+        (Source.PRODUCTION_WORKSPACE, RUN_STATUS_CHANGED, "experiments/1/runs/job", "on_run_changed"),
+        (Source.LAKE, BLOB_CREATED, f"{LOG}/00000000000000000007.json", "on_delta_log_written"),
+        (Source.LAKE, BLOB_RENAMED, f"{LOG}/00000000000000000007.json", "on_delta_log_written"),
+        (Source.LAKE, BLOB_CREATED, f"{LOG}/00000000000000000010.checkpoint.parquet", None),
+        (Source.LAKE, BLOB_CREATED, "/blobServices/default/containers/lake/blobs/predictions/P001/C001/a.json", None),
+        (Source.OWN_TOPIC, ETL_COMPLETED, "etl/run-1", "on_etl_completed"),
+        (Source.OWN_TOPIC, "SensorForecast.AlertRaised", "alerts/P001_C001", None),
+    ],
+)
+def test_the_applications_subscriptions_let_through_what_it_hears_and_no_flood(
+    source: Source, event_type: str, subject: str, heard_by: str | None
+) -> None:
+    event = {**EVENT, "eventType": event_type, "subject": subject}
+    lost = DeadLetterDestination(folder=Path("unused"))
+    heard = [
+        one.function
+        for one in SUBSCRIPTIONS
+        if source in one.sources and embedded(one, "t", "http://127.0.0.1/hook", lost).takes(event)
+    ]
+    assert heard == ([heard_by] if heard_by else [])
+
+
+def test_every_subscription_has_its_function_and_every_function_a_subscription() -> None:
+    bound = {
+        function.get_function_name()
+        for function in function_app.app.get_functions()
+        if any(binding.type == "eventGridTrigger" for binding in function.get_bindings())
+    }
+    assert {one.function for one in SUBSCRIPTIONS} == bound
 
 
 def test_a_dead_letter_goes_to_one_place() -> None:

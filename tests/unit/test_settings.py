@@ -17,10 +17,15 @@ from tests.unit.test_app_indexes import functions
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {f.name: f.metadata["name"] for f in fields(Settings)}
 OF_THE_HOST = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
+GROUP = "/subscriptions/0d1c/resourceGroups/fleet/providers"
 
 COMMON = {
     "LAKE_URI": "lake",
-    "TRUSTED_TOPICS": "/subscriptions/1/topics/a, /subscriptions/1/topics/b",
+    "TOPIC_ID": f"{GROUP}/Microsoft.EventGrid/topics/fleet",
+    "DEV_WORKSPACE": f"{GROUP}/Microsoft.MachineLearningServices/workspaces/dev",
+    "TEST_WORKSPACE": f"{GROUP}/Microsoft.MachineLearningServices/workspaces/test",
+    "PRODUCTION_WORKSPACE": f"{GROUP}/Microsoft.MachineLearningServices/workspaces/production",
+    "LAKE_ACCOUNT": f"{GROUP}/Microsoft.Storage/storageAccounts/lake",
     "TOPIC_ENDPOINT": "https://topic.example/api/events",
     "TOKEN_AUDIENCE": "api://circuit-fleet",
 }
@@ -54,15 +59,15 @@ def problems(environment: Mapping[str, str]) -> list[str]:
 def test_both_modes_read_with_their_defaults() -> None:
     local, azure = Settings.read(LOCAL), Settings.read(AZURE)
     assert (local.mode, azure.mode) == ("local", "azure")
-    assert local.trusted_topics == ("/subscriptions/1/topics/a", "/subscriptions/1/topics/b")
+    assert local.dev_workspace == COMMON["DEV_WORKSPACE"]
     assert (local.state_shards, local.operators, azure.work_queue) == (4, ("ML-Engineers",), "fleet-work")
 
 
 def test_every_missing_name_is_reported_at_once_with_what_it_is_for() -> None:
     found = problems({})
     missing = {line.partition(" is missing: ")[0] for line in found}
-    without_default = {NAMES[name] for name in ("mode", "lake", "topic_endpoint", "trusted_topics", "issuer")}
-    assert missing == without_default | {"TOKEN_AUDIENCE", "TOKEN_KEYS_URI"}
+    assert missing == {NAMES[f.name] for f in fields(Settings) if f.default is MISSING}
+    assert {"FLEET_MODE", "LAKE_URI", "DEV_WORKSPACE", "TOKEN_ISSUER"} <= missing
     assert all(line.partition(" is missing: ")[2] for line in found)
 
 
@@ -83,6 +88,14 @@ def test_a_wrong_number_is_named_with_its_text_and_what_is_allowed(text: str) ->
     assert problems({**LOCAL, "STATE_SHARDS": text}) == [
         f"STATE_SHARDS={text!r}: must be a whole number from 1 to 999999999"
     ]
+
+
+@pytest.mark.parametrize(
+    "text", ["dev", f"{GROUP}/Microsoft.Storage/storageAccounts/lake", "/subscriptions//workspaces/d"]
+)
+def test_a_workspace_is_named_by_its_resource_id(text: str) -> None:
+    (found,) = problems({**LOCAL, "DEV_WORKSPACE": text})
+    assert found.startswith(f"DEV_WORKSPACE={text!r}: must be /subscriptions/") and "/workspaces/{name}" in found
 
 
 def test_wrong_numbers_missing_names_and_a_wrong_mode_are_one_report() -> None:

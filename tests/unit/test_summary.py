@@ -13,7 +13,7 @@ from local.event_grid import Delivery, DeliveryState
 from local.summary import every, most_at_once, most_delivered, newest_verdicts, published, recovered_job, summarise
 from shared.domain import messages as m
 from shared.queries import Queries
-from shared.signals import MODEL_REGISTERED, RUN_COMPLETED, RUN_STATUS_CHANGED
+from shared.subscriptions import MODEL_REGISTERED, RUN_COMPLETED, RUN_STATUS_CHANGED
 from tests.builders import DIRECTOR, ENGINEER, circuits
 from tests.simulated import NOT_TOLD, TEST_INFERENCE, UNUSABLE
 from tests.world import Fleet, World

@@ -9,7 +9,7 @@ from typing import Any
 from shared.domain import approvals
 from shared.domain import messages as m
 from shared.domain import release as r
-from shared.domain.circuit.draft import CircuitDraft, Part
+from shared.domain.circuit.draft import Part
 from shared.domain.machine import Item, Line, NotAllowed, NotNow, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import RELEASE, Phase, Release, release_id
@@ -23,18 +23,10 @@ class Releases(Part[Release]):
     kind = RELEASE
     hears = (m.ModelRegistered, m.ApprovalDecided)
 
-    def __init__(self, draft: CircuitDraft) -> None:
-        super().__init__(draft)
-        self.known_version = draft.root.newest_version
-
     def open(self) -> Iterator[Release]:
         """The open releases, oldest version first."""
         found = [i for i in self.draft.items.values() if isinstance(i, Release) and i.phase not in r.ENDS]
         yield from sorted(found, key=lambda release: release.version)
-
-    def hear(self, event: m.Event) -> None:
-        if isinstance(event, m.ModelRegistered):
-            self.draft.update(newest_version=max(event.version, self.root.newest_version))
 
     def classify(self, event: m.ModelRegistered | m.ApprovalDecided) -> list[Line]:
         return self._registered(event) if isinstance(event, m.ModelRegistered) else self._decided(event)
@@ -55,16 +47,13 @@ class Releases(Part[Release]):
             "version": event.version,
             "workspace": event.workspace,
         }
-        if event.version < self.known_version:
-            newest = release_id(self.root.id, self.known_version)
-            return [Line(RELEASE, m.OlderModelRegistered(**fields, successor=newest), created=created)]
-        if event.version == self.known_version:
+        newest = self.root.newest_version
+        if event.version < newest:
+            successor = release_id(self.root.id, newest)
+            return [Line(RELEASE, m.OlderModelRegistered(**fields, successor=successor), created=created)]
+        if event.version == newest:
             raise NotNow(f"{identity} has ended; registering it again changes nothing")
-        older = [release for release in self.open() if release.phase in r.UP_TO_READY]
-        return [
-            Line(RELEASE, event, created=created),
-            *(Line(RELEASE, m.SupersededByNewer(root=self.root.id, successor=identity), o.id) for o in older),
-        ]
+        return [Line(RELEASE, event, created=created)]
 
     def _decided(self, event: m.ApprovalDecided) -> list[Line]:
         release = self.draft.items.get(event.approval.rsplit(":", 2)[0])
@@ -147,8 +136,13 @@ class Releases(Part[Release]):
         return release.model_copy(update=changed)
 
     def settle(self, release: Release, event: m.Event) -> None:
-        """Who owns the two deployments, and what is meant to serve, serves and is verified."""
+        """Which version is the newest, who owns the two deployments, and what is meant to serve, serves, is verified.
+
+        Anybody can tell of a version; the newest is the one that the platform has described.
+        """
         phase = release.phase
+        if isinstance(event, m.ModelDescribed):
+            self.draft.update(newest_version=max(release.version, self.root.newest_version))
         testing = phase in (Phase.DEPLOYING_TO_TEST, Phase.TESTING)
         if testing or self.root.test_owner == release.id:
             self.draft.update(test_owner=release.id if testing else "")
@@ -164,12 +158,19 @@ class Releases(Part[Release]):
                 self.draft.update(desired=self.root.serving, production_owner="")
 
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
+        if isinstance(item, Release) and isinstance(event, m.ModelDescribed):
+            yield from self._superseded(by=item)
         if isinstance(event, m.DeployedToProduction):
             yield from self._champion_changed(except_for=item.id)
         if isinstance(item, Release) and item.phase in r.ENDS and not self.root.production_owner:
             yield from self._production_freed()
         if isinstance(event, m.ScoringVerified) and isinstance(item, ScoringRun):
             yield from self._observed(item)
+
+    def _superseded(self, by: Release) -> list[Line]:
+        superseded = m.SupersededByNewer(root=self.root.id, successor=by.id)
+        older = [release for release in self.open() if release.phase in r.UP_TO_READY and release.version < by.version]
+        return [Line(RELEASE, superseded, release.id) for release in older]
 
     def _champion_changed(self, except_for: str) -> list[Line]:
         changed = m.ChampionChanged(root=self.root.id)
