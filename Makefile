@@ -74,7 +74,7 @@ clean: ## Remove what was installed and everything the embedded mode has kept
 	@rm -rf $(VENV) $(SPARK_VENV) node_modules .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements-dev.txt
-	@scripts/make_venv.sh $(VENV)
+	@$(UV) --version >/dev/null 2>&1 || scripts/make_venv.sh $(VENV)
 	@echo "Installing Python packages ..."
 	@$(UV) pip sync -q --require-hashes requirements-dev.txt
 	@touch $@
