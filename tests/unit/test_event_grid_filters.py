@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import function_app
 from local.event_grid import AdvancedFilter, Chaos, ChaosRule, DeadLetterDestination, Subscription
 from local.runtime import embedded
 from shared.subscriptions import (
@@ -21,6 +20,7 @@ from shared.subscriptions import (
     SUBSCRIPTIONS,
     Source,
 )
+from tests.unit.test_app_indexes import triggers
 
 EVENT: dict[str, Any] = {
     "id": "1",
@@ -137,12 +137,7 @@ def test_the_applications_subscriptions_let_through_what_it_hears_and_no_flood(
 
 
 def test_every_subscription_has_its_function_and_every_function_a_subscription() -> None:
-    bound = {
-        function.get_function_name()
-        for function in function_app.app.get_functions()
-        if any(binding.type == "eventGridTrigger" for binding in function.get_bindings())
-    }
-    assert {one.function for one in SUBSCRIPTIONS} == bound
+    assert {one.function for one in SUBSCRIPTIONS} == set(triggers("eventGridTrigger"))
 
 
 def test_a_dead_letter_goes_to_one_place() -> None:
