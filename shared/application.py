@@ -67,12 +67,32 @@ class Application:
         self.look(m.decode(row.body))
         return True
 
+    def look_at_run(self, run: str) -> bool:
+        """Look now at the gate that a run asks; False when the run is none of ours."""
+        row = self.ports.store.read(records.GATE_RUNS, records.safe(run))
+        if row is None:
+            return False
+        self.look(m.decode(row.body))
+        return True
+
+    def look_at_gates(self) -> int:
+        """Look at every gate that is asked outside, whatever was told of it; returns how many there are."""
+        gates = [
+            row.body["look"]
+            for shard in self.ports.store.shards
+            for row in self.ports.store.read_range(shard, *records.OPEN_GATES)
+            if row.body["look"]
+        ]
+        for gate in gates:
+            self.look(m.decode(gate), noticed_by="reconciler")
+        return len(gates)
+
     def work(self, text: str) -> None:
         """Run one message of the work queue. What goes wrong becomes data: a delayed copy, or an outcome."""
         work = Work.from_json(text)
         command = work.command
         try:
-            outcome = handle(command, Handling(self.ports, self.directory, self.slots, work.noticed_by))
+            outcomes = handle(command, Handling(self.ports, self.directory, self.slots, work.noticed_by))
         except NotWanted as stale:
             log.info("%s", stale)
             return
@@ -93,7 +113,7 @@ class Application:
         except Permanent as error:
             self.give_up(work, str(error))
             return
-        if outcome is not None:
+        for outcome in outcomes:
             self.advance(outcome)
 
     def give_up(self, work: Work, error: str) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from shared.configuration import Fleet
 from shared.domain.rules import Rules
-from shared.domain.values import Gate
+from shared.domain.values import Channel, Gate
 from shared.settings import Settings
 
 
@@ -21,6 +21,7 @@ class FleetDirectory:
         gates = fleet.policy.approval_groups
         common = Rules(
             requirements={Gate.REGISTRY: gates.registry, Gate.PRODUCTION: gates.production},
+            approval_channel=Channel(settings.approval_channel),
             origin_hour=fleet.policy.scoring_origin_hour,
             verified_scorings=fleet.policy.observation.verified_scorings,
             approval_timeout=timedelta(hours=fleet.policy.approval_timeout_hours),

@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from shared import records
 from shared.domain import messages as m
+from shared.domain.approvals import may_answer
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.machine import Item
 from shared.domain.operation import Operation, in_operation
-from shared.domain.release import Phase
+from shared.domain.release import GATES, Approval, Phase
 from shared.domain.rules import REQUIRED_TAGS, Rules
 from shared.domain.scoring import Phase as ScoringPhase
-from shared.domain.values import OperationState, OperationStatus, Pair, Stage, split_circuit
+from shared.domain.values import AskState, OperationState, OperationStatus, Pair, Stage, split_circuit
 from shared.errors import Permanent
 from shared.ports import (
     ApprovalChannel,
+    Ask,
     Clock,
     Documents,
     EtlRunner,
@@ -90,7 +92,7 @@ class Handling:
 
 
 C = TypeVar("C", bound=m.Command)
-Handler = Callable[[C, Handling], m.Event | None]
+Handler = Callable[[C, Handling], m.Event | Sequence[m.Event] | None]
 HANDLERS: dict[type[m.Command], Handler[Any]] = {}
 
 
@@ -104,9 +106,12 @@ def handles(command: type[C]) -> Callable[[Handler[C]], Handler[C]]:
     return register
 
 
-def handle(command: m.Command, at: Handling) -> m.Event | None:
-    """Run one command."""
-    return HANDLERS[type(command)](command, at)
+def handle(command: m.Command, at: Handling) -> Sequence[m.Event]:
+    """Run one command; what came of it, in the order in which it is to be applied."""
+    outcome = HANDLERS[type(command)](command, at)
+    if isinstance(outcome, m.Event):
+        return (outcome,)
+    return outcome or ()
 
 
 def _expect_wanted(command: m.Command, at: Handling) -> Item:
@@ -143,9 +148,11 @@ def request_approval(command: m.RequestApproval, at: Handling) -> m.Event:
     _expect_wanted(command, at)
     path = f"evidence/{command.root}/{records.safe(command.approval)}.json"
     uri = at.ports.documents.write(path, {**command.evidence, "digest": command.digest})
-    at.ports.approvals.request(
+    asked = at.ports.approvals.request(
         command.approval,
         {
+            "release": command.item,
+            "gate": command.gate,
             "evidence": uri,
             "digest": command.digest,
             "groups": command.requirement,
@@ -157,13 +164,69 @@ def request_approval(command: m.RequestApproval, at: Handling) -> m.Event:
     except NotWanted as overtaken:  # the withdrawal may have come before there was anything to withdraw
         at.ports.approvals.withdraw(command.approval, str(overtaken))
         raise
-    return m.ApprovalRequested.of(command, approval=command.approval, evidence_uri=uri)
+    if asked.run:  # what is told of a run names only the run
+        look = m.LookAtGate(root=command.root, item=command.item, step=command.step, approval=command.approval)
+        at.ports.store.commit(records.GATE_RUNS, [Write("put", Row(records.safe(asked.run), m.encode(look)))])
+    return m.ApprovalRequested.of(command, approval=command.approval, evidence_uri=uri, asked_at=asked.at)
 
 
 @handles(m.WithdrawApproval)
 def withdraw_approval(command: m.WithdrawApproval, at: Handling) -> None:
     if command.withdrawn:
         at.ports.approvals.withdraw(command.withdrawn, command.reason)
+
+
+@handles(m.LookAtGate)
+def look_at_gate(command: m.LookAtGate, at: Handling) -> Sequence[m.Event]:
+    return _read_gate(command, at)
+
+
+def _read_gate(command: m.LookAtGate, at: Handling) -> Sequence[m.Event]:
+    """Every answer that was given where the gate was asked; what is recorded already changes nothing again."""
+    approval = getattr(_expect_wanted(command, at), "approval", None)
+    if approval is None or approval.id != command.approval:
+        raise NotWanted(f"{command.approval} is not what is asked now")
+    asks = at.ports.approvals.look(approval.id, approval.digest)
+    return [answer for ask in asks for answer in _answers(ask, approval, command)]
+
+
+def _answers(ask: Ask, approval: Approval, command: m.LookAtGate) -> Sequence[m.Event]:
+    """The event that an ask's state is; a state that is nobody's answer is no approval and no rejection."""
+    if ask.person and not may_answer(approval, ask.person):
+        asked = " and ".join(" or ".join(groups) for groups in approval.requirement)
+        raise Permanent(
+            f"{ask.person.username} answered {approval.id} for {' and '.join(ask.person.groups) or 'no group'}, "
+            f"and the policy asks {asked}: correct who approves there, or the policy, and ask again"
+        )
+    closed = _CLOSED.get(ask.state)
+    if closed:
+        return [closed.of(command, approval=approval.id)]
+    if ask.person is None:
+        return []
+    if ask.state is AskState.DEFERRED:
+        return [m.AnswerDeferred.of(command, approval=approval.id, person=ask.person, until=ask.until)]
+    return [
+        m.ApprovalDecided(
+            root=command.root,
+            approval=approval.id,
+            digest=approval.digest,
+            decision=_DECISIONS[ask.state],
+            person=ask.person,
+            comment=ask.comment,
+            channel=approval.channel,
+        )
+    ]
+
+
+_DECISIONS: Mapping[AskState, Literal["approve", "reject"]] = {
+    AskState.APPROVED: "approve",
+    AskState.REJECTED: "reject",
+}
+_CLOSED: Mapping[AskState, type[m.GateTimedOut | m.GateSkipped | m.GateCancelled]] = {
+    AskState.TIMED_OUT: m.GateTimedOut,
+    AskState.SKIPPED: m.GateSkipped,
+    AskState.CANCELLED: m.GateCancelled,
+}
 
 
 @handles(m.PromoteModel)
@@ -353,10 +416,15 @@ def cancel_operation(command: m.CancelOperation, at: Handling) -> None:
 
 
 @handles(m.CheckDeadline)
-def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event | None:
+def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event | Sequence[m.Event] | None:
     """Look once more before time is called: what ended well while nobody looked has not overrun."""
     item = _expect_wanted(command, at)
     operation: Operation | None = getattr(item, "operation", None)
+    over = m.DeadlinePassed.of(command, phase=command.phase)
+    approval = getattr(item, "approval", None)
+    if approval is not None and item.phase in GATES:
+        gate = m.LookAtGate(root=command.root, item=command.item, step=command.step, approval=approval.id)
+        return [*_read_gate(gate, at), over]  # an answer that leads on leaves nothing to overrun
     if operation is not None:
         look = m.LookAtOperation(
             root=command.root,
@@ -368,7 +436,7 @@ def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event | None:
         seen = look_at_operation(look, at)
         if not isinstance(seen, m.StillRunning):
             return seen
-    return m.DeadlinePassed.of(command, phase=command.phase)
+    return over
 
 
 @handles(m.RaiseAlert)

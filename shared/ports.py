@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from shared.domain.values import Deployment, OperationStatus, Pair, RegisteredModel, Stage
+from shared.domain.messages import Person
+from shared.domain.values import AskState, Deployment, OperationStatus, Pair, RegisteredModel, Stage
 
 
 class Clock(Protocol):
@@ -131,12 +132,44 @@ class TrainingRunner(Protocol):
     def cancel(self, reference: str) -> None: ...
 
 
+@dataclass(frozen=True)
+class Asked:
+    """People were asked: the address where they answer, and the run that asks them. Both empty: the product asks."""
+
+    at: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One approval that was asked outside, and what became of it; `person` is who really acted, `until` is UTC."""
+
+    state: AskState
+    person: Person | None = None
+    comment: str = ""
+    until: datetime | None = None
+
+
 class ApprovalChannel(Protocol):
-    """Where people are asked. What they answer comes back as a signal, never as a return value."""
+    """Where people are asked."""
 
-    def request(self, approval_id: str, instructions: Mapping[str, Any]) -> None: ...
+    def request(self, approval_id: str, instructions: Mapping[str, Any]) -> Asked:
+        """Ask people, once for each approval id. `instructions`: release, gate, evidence, digest, groups, expires_at.
 
-    def withdraw(self, approval_id: str, reason: str) -> None: ...
+        `groups` lists, for each approval asked for, the groups of which anyone may give it.
+        """
+        ...
+
+    def withdraw(self, approval_id: str, reason: str) -> None:
+        """Take back what was asked; nothing that was never asked or has ended is touched."""
+        ...
+
+    def look(self, approval_id: str, digest: str) -> Sequence[Ask]:
+        """What became of each approval that was asked; none where people answer in the product.
+
+        Raises Permanent when what asks is not what was started for this evidence.
+        """
+        ...
 
 
 class WorkQueue(Protocol):

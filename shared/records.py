@@ -29,14 +29,19 @@ from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.lake import Lake
 from shared.domain.machine import Decision, Item, Kind, Root
-from shared.domain.messages import Command, Event, decode, encode
+from shared.domain.messages import Command, Event, LookAtGate, decode, encode
 from shared.domain.release import GATES, Approval, Release
+from shared.domain.values import Channel
 from shared.ports import Row, Write
 
 JOBS = "jobs"
+GATE_RUNS = "gate-runs"
 DEAD = "dead"
 SLOTS = "slots"
 STARTS = "starts"
+
+OPEN_GATES = ("$gate|", "$gate|~")
+"""The range of a shard's open gates."""
 
 KINDS: dict[type[Item], Kind] = {**circuit_domain.KINDS, **lake_domain.KINDS}
 _BY_LETTER = {kind.letter: kind for kind in KINDS.values()}
@@ -207,7 +212,7 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
         if was and (now_open is None or now_open.id != was.id):
             found.append(Write("delete", Row(gate_key(was), {})))
         if now_open and (was is None or now_open != was):
-            found.append(Write("put", Row(gate_key(now_open), {"circuit": circuit.id, "release": item.id})))
+            found.append(Write("put", Row(gate_key(now_open), _gate(circuit.id, item, now_open))))
         if item.phase in KINDS[Release].ends:
             found.append(Write("put", Row(f"$done|{newest_first(now)}|{safe(item.id)}", brief(item))))
     open_items = {**loaded.items, **decision.items}.values()
@@ -224,6 +229,13 @@ def _champion(circuit: Circuit, loaded: Loaded, now: datetime) -> list[Write]:
     champion = Champion(pair=circuit.serving, since=now, served_by=circuit.served_by, previous=loaded.root.serving)
     key = f"{circuit.id}|7|{newest_first(now)}|{safe(circuit.served_by)}"
     return [Write("put", Row(key, champion.model_dump(mode="json")))]
+
+
+def _gate(circuit: str, release: Release, approval: Approval) -> dict[str, Any]:
+    """An open gate, and the look at it where people answer outside."""
+    look = LookAtGate(root=circuit, item=release.id, step=release.step, approval=approval.id)
+    outside = approval.channel is not Channel.PRODUCT
+    return {"circuit": circuit, "release": release.id, "look": encode(look) if outside else None}
 
 
 def is_asked(release: Release) -> bool:

@@ -6,11 +6,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
+from uuid import UUID
+
+from shared.domain.values import Channel
 
 LOCAL = "local"
 AZURE = "azure"
 ENTRA = ("https://login.microsoftonline.com/", "https://sts.windows.net/")
 """Where tokens on Azure come from, and their signing keys."""
+
+
+SHORTEST_SECRET = 32
 
 
 class SettingsError(Exception):
@@ -48,6 +54,29 @@ def _resource(kind: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def _channel(text: str) -> str:
+    if text not in list(Channel):
+        raise ValueError(f"must be one of {', '.join(Channel)}")
+    return text
+
+
+def _number(text: str) -> str:
+    return str(_positive(text))
+
+
+def _guid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError("must be a GUID") from None
+
+
+def _secret(text: str) -> str:
+    if len(text) < SHORTEST_SECRET:
+        raise ValueError(f"must have at least {SHORTEST_SECRET} characters")
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +129,17 @@ class Settings:
     )
     platform_endpoint: str = _setting("PLATFORM_ENDPOINT", "the embedded model platform (embedded mode)", "")
     platform_key: str = _setting("PLATFORM_KEY", "the embedded model platform's key (embedded mode)", "", secret=True)
+    approval_channel: str = _setting(
+        "APPROVAL_CHANNEL", "where people answer gates: product or devops", Channel.PRODUCT.value, _channel
+    )
+    devops_organization: str = _setting(
+        "DEVOPS_ORGANIZATION", "address of the Azure DevOps organisation, https://dev.azure.com/{name}", ""
+    )
+    devops_project: str = _setting("DEVOPS_PROJECT", "id (GUID) of the project with the gate pipeline", "", _guid)
+    devops_gate_pipeline: str = _setting("DEVOPS_GATE_PIPELINE", "number of the gate pipeline", "", _number)
+    devops_hook_secret: str = _setting(
+        "DEVOPS_HOOK_SECRET", "what service hooks send in the header X-Hook-Secret", "", _secret, secret=True
+    )
     first_look_seconds: int = _setting(
         "FIRST_LOOK_SECONDS", "the first look at work that sends no event", 15, _positive
     )
@@ -123,7 +163,7 @@ class Settings:
             try:
                 values[f.name] = f.metadata["read"](text)
             except ValueError as error:
-                problems.append(f"{name}={text!r}: {error}")
+                problems.append(f"{name}={text!r}: {error}" if f.repr else f"{name}: {error}")
         problems += _wrong_for_mode(values)
         if problems:
             raise SettingsError("The settings are not complete:\n" + "\n".join(f"- {problem}" for problem in problems))
@@ -136,10 +176,16 @@ def _wrong_for_mode(values: Mapping[str, Any]) -> list[str]:
         return []
     if mode not in (AZURE, LOCAL):
         return [f"FLEET_MODE={mode!r}: allowed are {AZURE} and {LOCAL}"]
-    needed = {
+    needed: tuple[str, ...] = {
         AZURE: ("table_uri", "queue_uri", "blob_uri"),
         LOCAL: ("storage", "topic_key", "platform_endpoint", "platform_key"),
     }[mode]
+    if values.get("approval_channel") == Channel.DEVOPS:
+        if mode == LOCAL:
+            return [
+                "APPROVAL_CHANNEL=devops belongs to FLEET_MODE=azure: in the embedded mode people answer the product"
+            ]
+        needed += ("devops_organization", "devops_project", "devops_gate_pipeline", "devops_hook_secret")
     forbidden = ("storage", "topic_key", "platform_endpoint", "platform_key") if mode == AZURE else ()
     named = {f.name: f.metadata for f in fields(Settings)}
     problems = [

@@ -20,6 +20,7 @@ from shared.domain.values import (
     model_name,
 )
 from shared.errors import Permanent, Transient
+from shared.ports import Ask, Asked
 
 PROMOTION, TEST_DEPLOYMENT, PRODUCTION_DEPLOYMENT = "promotion", "test deployment", "production deployment"
 TEST_INFERENCE, SCORING, ETL, TRAINING = "test inference", "scoring", "etl", "training"
@@ -421,18 +422,27 @@ class SimulatedTraining:
 
 
 class SimulatedApprovals:
-    """Where people are asked: what is open, and how often each gate was really opened."""
+    """Where people are asked: what is open, and how often each gate was really opened.
+
+    `outside`: a system that asks in runs of its own; `asks` is what became of each approval there.
+    """
 
     def __init__(self) -> None:
+        self.outside = False
+        self.asks: defaultdict[str, list[Ask]] = defaultdict(list)
         self.open: dict[str, Mapping[str, Any]] = {}
         self.asked: Counter[str] = Counter()
         self.withdrawn: dict[str, str] = {}
 
-    def request(self, approval_id: str, instructions: Mapping[str, Any]) -> None:
-        if approval_id in self.asked:
-            return
-        self.asked[approval_id] += 1
-        self.open[approval_id] = instructions
+    def request(self, approval_id: str, instructions: Mapping[str, Any]) -> Asked:
+        if approval_id not in self.asked:
+            self.asked[approval_id] += 1
+            self.open[approval_id] = instructions
+        run = f"run-{list(self.asked).index(approval_id) + 1}"
+        return Asked(f"https://asking/{run}", run) if self.outside else Asked()
+
+    def look(self, approval_id: str, digest: str) -> Sequence[Ask]:
+        return self.asks[approval_id]
 
     def withdraw(self, approval_id: str, reason: str) -> None:
         if self.open.pop(approval_id, None) is not None:

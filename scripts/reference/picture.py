@@ -21,6 +21,7 @@ END_REASONS = {
     Phase.EXPIRED: "nobody answered in time",
     Phase.FAILED: "a check said no",
     Phase.ERRORED: "machinery broke",
+    Phase.CANCELLED: "a person took it back",
     Phase.SUPERSEDED: "a newer version came",
 }
 COLOURS = {

@@ -11,7 +11,7 @@ from typing import Any
 from shared.domain.comparison import comparison, numbers
 from shared.domain.messages import ApprovalDecided, Person
 from shared.domain.release import Approval, Release
-from shared.domain.values import Gate, Pair
+from shared.domain.values import Channel, Gate, Pair
 
 METRICS = ("mae", "rmse", "r2", "naive_mae", "skill")
 LINEAGE = (
@@ -67,6 +67,7 @@ def ask(
     requirement: Sequence[Sequence[str]],
     now: datetime,
     within: timedelta,
+    channel: Channel = Channel.PRODUCT,
 ) -> Approval:
     """A gate, open from now; the n-th time a release is asked has its own id, so an old answer cannot open it."""
     shown = evidence(release, gate, champion)
@@ -78,6 +79,7 @@ def ask(
         requirement=tuple(tuple(groups) for groups in requirement),
         requested_at=now,
         expires_at=now + within,
+        channel=channel,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self
 
-from shared.domain.values import Pair, Value
+from shared.domain.values import Channel, Pair, Value
 
 
 class Event(Value, ABC):
@@ -112,6 +112,7 @@ class ApprovalDecided(Event):
     decision: Literal["approve", "reject"]
     person: Person
     comment: str = ""
+    channel: Channel = Channel.PRODUCT
 
     @property
     def identity(self) -> str:
@@ -139,6 +140,12 @@ class ApprovalCounted(ApprovalDecided):
 
     counts: bool
     note: str = ""
+
+
+class AnswerUsedUp(ApprovalDecided):
+    """An approval that does not count, where nobody else can give another: the gate is void and is asked again."""
+
+    note: str
 
 
 class GateApproved(ApprovalDecided):
@@ -230,10 +237,50 @@ class TagsNeverCame(Outcome):
 
 
 class ApprovalRequested(Outcome):
-    """People were asked, with evidence to look at."""
+    """People were asked, with evidence to look at; `asked_at` is where they answer, if not in the product itself."""
 
     approval: str
     evidence_uri: str
+    asked_at: str = ""
+
+
+class AnswerDeferred(Outcome):
+    """A person said yes from a later time (UTC) on; it becomes an approval then, if the gate is still open."""
+
+    approval: str
+    person: Person
+    until: datetime | None
+
+    @property
+    def identity(self) -> str:
+        return f"deferred:{self.approval}:{self.person.oid}:{self.until}"
+
+
+class GateTimedOut(Outcome):
+    """Where people were asked, the time for their answer ran out."""
+
+    approval: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": f"nobody answered {self.approval} in time"}
+
+
+class GateSkipped(Outcome):
+    """Where people were asked, the question was passed over: that is nobody's answer."""
+
+    approval: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": f"{self.approval} was skipped where it was asked, and nobody answered it"}
+
+
+class GateCancelled(Outcome):
+    """Where people were asked, somebody cancelled the question."""
+
+    approval: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": f"{self.approval} was cancelled where it was asked"}
 
 
 class OperationStarted(Outcome):
@@ -555,6 +602,16 @@ class WithdrawApproval(Command):
 
     withdrawn: str
     reason: str
+
+
+class LookAtGate(Command):
+    """Read again what people answered where the gate was asked; told by that system, or by the timer."""
+
+    approval: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.approval}.look"
 
 
 class PromoteModel(Command):

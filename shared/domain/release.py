@@ -10,7 +10,7 @@ from typing import Any
 from shared.domain import messages as m
 from shared.domain.machine import Item, Kind, Then
 from shared.domain.operation import Operation
-from shared.domain.values import Gate, Pair, Value
+from shared.domain.values import Channel, Gate, Pair, Value
 
 
 class Phase(StrEnum):
@@ -100,6 +100,11 @@ for _phase in AWAITING:
     TABLE |= {
         (_phase, m.ApprovalRequested): Then(_phase),
         (_phase, m.ApprovalCounted): Then(_phase),
+        (_phase, m.AnswerDeferred): Then(_phase),
+        (_phase, m.AnswerUsedUp): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
+        (_phase, m.GateTimedOut): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
+        (_phase, m.GateCancelled): Then(Phase.CANCELLED, (m.WithdrawApproval,)),
+        (_phase, m.GateSkipped): Then(Phase.ERRORED, (m.WithdrawApproval, m.RaiseAlert)),
         (_phase, m.ChampionChanged): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
         (_phase, m.ApprovalRejected): Then(Phase.REJECTED, (m.WithdrawApproval,)),
         (_phase, m.DeadlinePassed): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
@@ -121,7 +126,7 @@ for _phase in UP_TO_READY:
 
 
 class Approval(Value):
-    """A gate that was asked: bound to the digest of what is approved, and to the answers so far."""
+    """A gate that was asked: bound to the digest of what is approved, to where it is answered, and to the answers."""
 
     id: str
     gate: Gate
@@ -130,6 +135,8 @@ class Approval(Value):
     requirement: tuple[tuple[str, ...], ...]
     requested_at: datetime
     expires_at: datetime
+    channel: Channel = Channel.PRODUCT
+    asked_at: str = ""
     answers: tuple[m.ApprovalDecided, ...] = ()
 
 
@@ -180,5 +187,5 @@ RELEASE = Kind(
         Phase.DEPLOYING_TO_PRODUCTION: timedelta(hours=2),
         Phase.OBSERVING: timedelta(hours=48),
     },
-    new_attempts=(m.EvidenceChanged, m.ChampionChanged, m.DeadlinePassed),
+    new_attempts=(m.EvidenceChanged, m.ChampionChanged, m.AnswerUsedUp, m.DeadlinePassed),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from shared.domain.values import Gate, Value
+from shared.domain.values import Channel, Gate, Value
 
 REQUIRED_TAGS = (
     "plant_id",
@@ -35,6 +35,7 @@ class Rules(Value):
         Gate.REGISTRY: (("ML-Engineers",),),
         Gate.PRODUCTION: (("ML-Engineers", "Engineering-Managers"),),
     }
+    approval_channel: Channel = Channel.PRODUCT
     origin_hour: int = 0
     verified_scorings: int = 1
     approval_timeout: timedelta = timedelta(hours=24)

@@ -30,6 +30,25 @@ class Gate(StrEnum):
     PRODUCTION = "production"
 
 
+class Channel(StrEnum):
+    """Where people answer a gate: in the product itself, or in Azure DevOps."""
+
+    PRODUCT = "product"
+    DEVOPS = "devops"
+
+
+class AskState(StrEnum):
+    """What became of one approval that was asked outside."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    DEFERRED = "deferred"
+    SKIPPED = "skipped"
+    TIMED_OUT = "timed out"
+    CANCELLED = "cancelled"
+
+
 class Pair(Value):
     """The unit of verification, deployment and rollback: a model version with an environment version."""
 

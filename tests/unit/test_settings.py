@@ -140,6 +140,33 @@ def test_no_secret_is_shown_where_the_settings_are() -> None:
     assert "api://circuit-fleet" in shown
 
 
+DEVOPS = {
+    "APPROVAL_CHANNEL": "devops",
+    "DEVOPS_ORGANIZATION": "https://dev.azure.com/contoso",
+    "DEVOPS_PROJECT": "6A1D8B0C-1111-4222-8333-944455556666",
+    "DEVOPS_GATE_PIPELINE": "12",
+    "DEVOPS_HOOK_SECRET": "0123456789abcdef0123456789abcdef",
+}
+
+
+def test_gates_asked_in_azure_devops_need_all_that_asking_there_takes() -> None:
+    read = Settings.read({**AZURE, **DEVOPS})
+    assert (read.approval_channel, read.devops_project) == ("devops", DEVOPS["DEVOPS_PROJECT"].lower())
+    missing = problems({**AZURE, "APPROVAL_CHANNEL": "devops"})
+    assert sorted(line.split(" ")[0] for line in missing) == sorted(set(DEVOPS) - {"APPROVAL_CHANNEL"})
+    assert "must be one of product, devops" in problems({**AZURE, "APPROVAL_CHANNEL": "mail"})[0]
+
+
+def test_the_embedded_mode_cannot_ask_in_azure_devops() -> None:
+    assert "APPROVAL_CHANNEL=devops belongs to FLEET_MODE=azure" in problems({**LOCAL, **DEVOPS})[0]
+
+
+def test_a_secret_that_is_too_short_is_refused_and_not_shown() -> None:
+    found = problems({**AZURE, **DEVOPS, "DEVOPS_HOOK_SECRET": "letmein"})
+    assert found[0] == "DEVOPS_HOOK_SECRET: must have at least 32 characters"
+    assert "letmein" not in "".join(found)
+
+
 def test_the_sample_is_complete_and_names_nothing_unknown() -> None:
     sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
     in_bindings = set(re.findall(r"%(\w+)%", json.dumps(functions())))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.ports import Topic
+from shared.ports import Ask, Asked, Topic
 
 
 class TopicApprovals:
@@ -14,10 +14,14 @@ class TopicApprovals:
     def __init__(self, topic: Topic) -> None:
         self._topic = topic
 
-    def request(self, approval_id: str, instructions: Mapping[str, Any]) -> None:
+    def request(self, approval_id: str, instructions: Mapping[str, Any]) -> Asked:
         payload = {"approval": approval_id, **instructions}
         self._topic.publish("SensorForecast.ApprovalRequested", f"approvals/{approval_id}", payload)
+        return Asked()
 
     def withdraw(self, approval_id: str, reason: str) -> None:
         payload = {"approval": approval_id, "reason": reason}
         self._topic.publish("SensorForecast.ApprovalWithdrawn", f"approvals/{approval_id}", payload)
+
+    def look(self, approval_id: str, digest: str) -> Sequence[Ask]:
+        return ()

@@ -14,7 +14,7 @@ from shared.domain.machine import Item, Line, NotAllowed, NotNow, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import RELEASE, Phase, Release, release_id
 from shared.domain.scoring import LIMIT_TAGS, ScoringRun, limits
-from shared.domain.values import Gate
+from shared.domain.values import Channel, Gate
 
 _KEPT_TAGS = ("mae", "rmse", "r2", "naive_mae", "skill", *LIMIT_TAGS)
 
@@ -62,6 +62,9 @@ class Releases(Part[Release]):
             raise NotAllowed(f"approval {event.approval} is not open", "closed")
         if r.GATES.get(Phase(release.phase)) is not approval.gate:
             raise NotAllowed(f"approval {event.approval} is closed: the release is {release.phase}", "closed")
+        if event.channel is not approval.channel:
+            where = approval.asked_at or approval.channel
+            raise NotAllowed(f"approval {event.approval} is answered elsewhere: {where}", "elsewhere")
         if event.digest != approval.digest:
             raise NotAllowed(
                 f"the evidence of {event.approval} has changed since you read it: read it again", "changed"
@@ -78,7 +81,10 @@ class Releases(Part[Release]):
         if event.decision == "reject":
             return m.ApprovalRejected(**fields)
         if approvals.is_trainer(release, event.person):
-            return m.ApprovalCounted(**fields, counts=False, note="who trained a model does not count as its approver")
+            note = "who trained a model does not count as its approver"
+            if event.channel is Channel.DEVOPS:  # one answer closes the question there
+                return m.AnswerUsedUp(**fields, note=note)
+            return m.ApprovalCounted(**fields, counts=False, note=note)
         if not approvals.satisfied(approval.requirement, approvals.counted(release, (*approval.answers, event))):
             return m.ApprovalCounted(**fields, counts=True, note="the gate asks for more approvals")
         if approval.gate is Gate.REGISTRY:
@@ -111,6 +117,8 @@ class Releases(Part[Release]):
                 m.ApprovalDecided(**event.model_dump(include=set(m.ApprovalDecided.model_fields))),
             )
             changed["approval"] = release.approval.model_copy(update={"answers": answers})
+        if isinstance(event, m.ApprovalRequested) and release.approval:
+            changed["approval"] = release.approval.model_copy(update={"asked_at": event.asked_at})
         if isinstance(event, (m.ObservationCounted, m.ObservationPassed)):
             changed["observed"] = release.observed + 1
         if m.RequestApproval in then.commands:
@@ -126,6 +134,7 @@ class Releases(Part[Release]):
                     self.rules.requirements[gate],
                     self.now,
                     self.rules.approval_timeout,
+                    self.rules.approval_channel,
                 ),
                 "deadline": self.now + self.rules.approval_timeout,
             }

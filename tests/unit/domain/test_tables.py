@@ -26,7 +26,7 @@ from tests.builders import CIRCUIT, ENGINEER, START, model_tags
 
 KINDS = (*CIRCUIT_KINDS.values(), *LAKE_KINDS.values())
 NOW = START + timedelta(minutes=1)
-LATER_ISSUES = {RELEASE.name: {Phase.CANCELLED, Phase.ROLLED_BACK}}
+LATER_ISSUES = {RELEASE.name: {Phase.ROLLED_BACK}}
 """Ends that only commands of a person lead to; those commands are not part of the table yet."""
 
 PAIR = Pair(model=1, environment="1.0.0")
@@ -57,6 +57,7 @@ EXAMPLES: dict[str, Any] = {
     "missing": ("mae",),
     "model_version": 1,
     "newest": START,
+    "note": "it does not count",
     "next_cursor": 50,
     "origin": START.replace(hour=0),
     "output_uri": "memory://attempt",
@@ -82,6 +83,7 @@ EXAMPLES: dict[str, Any] = {
     "successor": f"{CIRCUIT}:2",
     "table": "table-1",
     "tags": model_tags(),
+    "until": NOW,
     "trainer": "tess@example.org",
     "verdict": "passed",
     "version": 1,
@@ -113,16 +115,18 @@ DECIDED = {
     "release": """
         - | ModelRegistered, OlderModelRegistered
         registered | CommandPoisoned, DeadlinePassed, ModelDescribed, SupersededByNewer, TagsMissing, TagsNeverCame
-        awaiting registry approval | ApprovalCounted, ApprovalRejected, ApprovalRequested, ChampionChanged,
-            CommandPoisoned, DeadlinePassed, EvidenceChanged, ModelRegisteredAgain, RegistryApproved, SupersededByNewer
+        awaiting registry approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected, ApprovalRequested,
+            ChampionChanged, CommandPoisoned, DeadlinePassed, EvidenceChanged, GateCancelled, GateSkipped, GateTimedOut,
+            ModelRegisteredAgain, RegistryApproved, SupersededByNewer
         promoting | CommandPoisoned, DeadlinePassed, ModelPromoted, OperationFailed, OperationStarted, StillRunning,
             SupersededByNewer
         deploying to test | CommandPoisoned, DeadlinePassed, DeployedToTest, OperationFailed, OperationStarted,
             StillRunning, SupersededByNewer
         testing | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning, SupersededByNewer,
             TestInferenceRefused, TestInferenceValidated
-        awaiting production approval | ApprovalCounted, ApprovalRejected, ApprovalRequested, ChampionChanged,
-            CommandPoisoned, DeadlinePassed, ProductionApproved, ProductionApprovedWhileOwned, SupersededByNewer
+        awaiting production approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
+            ApprovalRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, GateCancelled, GateSkipped,
+            GateTimedOut, ProductionApproved, ProductionApprovedWhileOwned, SupersededByNewer
         ready | ChampionChanged, DeadlinePassed, ProductionFreed, SupersededByNewer
         deploying to production | CommandPoisoned, DeadlinePassed, DeployedToProduction, OperationFailed,
             OperationStarted, StillRunning
