@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from deltalake import write_deltalake
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from etl.run import run_etl
 from local.mapping import map_readings
-from ml.evaluate import Evaluation
+from ml.backtest import Backtest
 from ml.features import LOOKBACK_HOURS, FeatureSpec, future
 from ml.history import open_version, read_history
 from ml.requests import TrainingRequest
@@ -40,7 +42,9 @@ def measure_all(folder: Path) -> list[BenchRow]:
     if not REFERENCE_DATA.is_dir():
         print(f"{REFERENCE_DATA} is absent: no forecast errors on real series")
         return rows
-    for name, result in real_series(folder / "real").items():
+    judged = real_series(folder / "real")
+    plot_errors(judged, folder / "forecast_errors.svg")
+    for name, result in ((name, one.evaluation) for name, one in judged.items()):
         naive = result.naive.replace("_", " ")
         rows.append(measured(f"error on {name}", result.mae, result.naive_mae, naive, "sd", ratio_at_most(1)))
     return rows
@@ -49,7 +53,7 @@ def measure_all(folder: Path) -> list[BenchRow]:
 # ---------------------------------------------------------------------------------------------------------- real series
 
 
-def real_series(folder: Path) -> dict[str, Evaluation]:
+def real_series(folder: Path) -> dict[str, Backtest]:
     """The default model's backtest on every series in REFERENCE_DIR/data, by file name."""
     report = map_readings(
         REFERENCE_DATA,
@@ -63,19 +67,42 @@ def real_series(folder: Path) -> dict[str, Evaluation]:
     run_etl(folder / "landing", table, "bench", fleet.policy, fleet)
     ranges = {name: (feature.minimum, feature.maximum) for name, feature in fleet.policy.features.items()}
     return {
-        sensor.source: fit(_request(fleet.circuit(sensor.circuit), table, ranges)).evaluation
+        sensor.source: fit(training_request(fleet.circuit(sensor.circuit), table, ranges)).backtest
         for sensor in sorted(report.sensors, key=lambda sensor: sensor.source)
     }
+
+
+def plot_errors(judged: Mapping[str, Backtest], file: Path) -> None:
+    """The error of each step ahead, ours beside the naive forecasts', a panel for each series."""
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    for panel, (name, one) in zip(figure.subplots(2, 2).flat, judged.items(), strict=False):
+        steps = [step.step for step in one.steps]
+        panel.plot(steps, [step.mae for step in one.steps], color="#08519c", linewidth=2.0, label="default model")
+        panel.plot(steps, [step.persistence_mae for step in one.steps], "--", color="#969696", label="persistence")
+        panel.plot(steps, [step.seasonal_naive_mae for step in one.steps], ":", color="#525252", label="seasonal naive")
+        panel.set_title(f"{name.partition('.')[0]}: skill {one.evaluation.skill:+.2f}", fontsize=10)
+        panel.set_ylim(bottom=0)
+    figure.axes[0].legend(frameon=False, loc="lower right")
+    figure.supxlabel("hours ahead")
+    figure.supylabel("mean absolute error (standard deviations of the target)")
+    with rc_context({"svg.hashsalt": "fleet", "svg.fonttype": "none"}):  # the same numbers, the same file
+        figure.savefig(file, metadata={"Date": None})
 
 
 # ------------------------------------------------------------------------------------------------------ a whole fleet
 
 
-def _training_of_a_fleet(folder: Path) -> BenchRow:
+def fleet_table(folder: Path) -> Path:
+    """The readings of 200 sensors, made once."""
     table = folder / "sensor_data"
     if not (table / "_delta_log").exists():
         columns = ["timestamp", "date", "sensor_id", "temperature", "power"]
         write_deltalake(str(table), _readings().select(columns), partition_by=["date"])
+    return table
+
+
+def _training_of_a_fleet(folder: Path) -> BenchRow:
+    table = fleet_table(folder)
     ours = _seconds(partial(_fit_ours, str(table)))
     boosted = _seconds(partial(_fit_boosted_trees, str(table)))
     return measured(
@@ -103,11 +130,11 @@ def _warm_up(_: int) -> None:
 
 
 def _fit_ours(table: str, number: int) -> None:
-    fit(_request(_circuit(number), table, {}))
+    fit(training_request(circuit_of(number), table, {}))
 
 
 def _fit_boosted_trees(table: str, number: int) -> None:
-    circuit = _circuit(number)
+    circuit = circuit_of(number)
     spec = FeatureSpec(circuit.target_column, circuit.feature_columns, 24)
     last = START + timedelta(hours=HOURS - 1)
     history = read_history(open_version(table, None), circuit.sensor_id, spec.columns, None, last, {})
@@ -116,7 +143,8 @@ def _fit_boosted_trees(table: str, number: int) -> None:
     HistGradientBoostingRegressor(random_state=0).fit(spec.build(history, origins), target)
 
 
-def _circuit(number: int) -> CircuitConfig:
+def circuit_of(number: int) -> CircuitConfig:
+    """One circuit of the made-up fleet."""
     plant, circuit = f"P{number // 10:03}", f"C{number % 10:03}"
     return CircuitConfig.model_validate(
         {
@@ -132,7 +160,8 @@ def _circuit(number: int) -> CircuitConfig:
     )
 
 
-def _request(circuit: CircuitConfig, table: str, ranges: dict[str, tuple[float, float]]) -> TrainingRequest:
+def training_request(circuit: CircuitConfig, table: str, ranges: dict[str, tuple[float, float]]) -> TrainingRequest:
+    """What `fit` needs to know; nothing is registered."""
     return TrainingRequest(
         circuit=circuit,
         table_uri=table,
@@ -159,7 +188,7 @@ def _readings() -> pl.DataFrame:
                 timestamp=pl.datetime_range(
                     START, START + timedelta(hours=HOURS - 1), "1h", time_unit="us", time_zone="UTC", eager=True
                 ),
-                sensor_id=pl.lit(_circuit(number).sensor_id),
+                sensor_id=pl.lit(circuit_of(number).sensor_id),
             )
         )
     return pl.concat(frames).with_columns(date=pl.col("timestamp").dt.date()).sort("timestamp")

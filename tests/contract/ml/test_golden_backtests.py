@@ -23,7 +23,8 @@ GOLDEN = {  # mean absolute errors in standard deviations of the target: the mod
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation]:
-    return real_series(Path(tmp_path_factory.mktemp("real")))
+    judged = real_series(Path(tmp_path_factory.mktemp("real")))
+    return {source: one.evaluation for source, one in judged.items()}
 
 
 @pytest.mark.parametrize("source", GOLDEN)

@@ -1,0 +1,38 @@
+"""What a benchmark was measured on, and keeping a run of it for the documents."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+
+from tests.bench.rows import BenchRow
+
+
+def machine() -> dict[str, str]:
+    """The machine, as far as it decides about times."""
+    return {
+        "processor": f"{_processor()}, {psutil.cpu_count()} logical cores",
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
+        "already running": f"load average {psutil.getloadavg()[0]:.1f} before the run",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def keep(rows: Sequence[BenchRow], described: Mapping[str, str], path: Path) -> None:
+    """Write the run to where the documents take it from."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": described, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
+    print(f"Kept in docs/benchmarks/{path.name}: run make docs")
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", information.read_text()) if information.exists() else None
+    return found[1] if found else platform.processor()
