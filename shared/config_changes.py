@@ -17,7 +17,8 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from shared.configuration import CircuitConfig, EnvironmentSpec, Fleet, load_fleet, version_numbers
+from shared.configuration import CircuitConfig, EnvironmentSpec, Fleet, load_fleet
+from shared.domain.values import version_numbers
 from shared.yaml_documents import ConfigurationError
 
 CONFIG_FOLDER = "config"

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from shared.domain.values import ENVIRONMENT, version_numbers
 from shared.yaml_documents import ConfigurationError, Key, YamlDocument, YamlReader
 
 __all__ = ["CircuitConfig", "ConfigurationError", "EnvironmentSpec", "Fleet", "Policy", "load_fleet"]
@@ -32,7 +33,7 @@ SemanticVersion = Annotated[str, Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0
 Rate = Annotated[float, Field(ge=0, le=1)]
 
 KEY_COLUMNS = ("timestamp", "date", "sensor_id")
-ENVIRONMENT_NAME = "sensor-forecast-env"
+ENVIRONMENT_NAME = ENVIRONMENT
 
 
 class Frozen(BaseModel):
@@ -249,12 +250,6 @@ class MasterList(Frozen):
     """`plants_circuits.yml`."""
 
     plants: dict[PlantId, Plant] = Field(min_length=1)
-
-
-def version_numbers(version: str) -> tuple[int, int, int]:
-    """The three numbers of a semantic version, for comparison."""
-    major, minor, patch = map(int, version.split("."))
-    return major, minor, patch
 
 
 class EnvironmentSpec(Frozen):

@@ -12,7 +12,15 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from shared.domain.messages import Person
-from shared.domain.values import AskState, Deployment, OperationStatus, Pair, RegisteredModel, Stage
+from shared.domain.values import (
+    AskState,
+    Deployment,
+    OperationStatus,
+    Pair,
+    RegisteredEnvironment,
+    RegisteredModel,
+    Stage,
+)
 
 
 class Clock(Protocol):
@@ -85,6 +93,18 @@ class ModelPlatform(Protocol):
 
     def start_promotion(self, command_id: str, circuit: str, version: int) -> str:
         """Start copying the model version from dev to the registry; a copy that is already there is a success."""
+        ...
+
+    def environments(self) -> Sequence[str]:
+        """Every version of the environment in the dev workspace, in no order."""
+        ...
+
+    def describe_environment(self, version: str) -> RegisteredEnvironment | None:
+        """The environment's version in the dev workspace, or None while it is not there."""
+        ...
+
+    def start_environment_promotion(self, command_id: str, version: str) -> str:
+        """Start copying the environment from dev to the registry; a copy that is already there is a success."""
         ...
 
     def start_deployment(self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None) -> str:

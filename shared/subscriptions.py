@@ -15,6 +15,7 @@ RUN_STATUS_CHANGED = "Microsoft.MachineLearningServices.RunStatusChanged"
 BLOB_CREATED = "Microsoft.Storage.BlobCreated"
 BLOB_RENAMED = "Microsoft.Storage.BlobRenamed"
 ETL_COMPLETED = "SensorForecast.EtlCompleted"
+ENVIRONMENT_REGISTERED = "SensorForecast.EnvironmentRegistered"
 
 
 class Source(StrEnum):

@@ -15,6 +15,7 @@ from shared.domain.values import (
     OperationState,
     OperationStatus,
     Pair,
+    RegisteredEnvironment,
     RegisteredModel,
     Stage,
     model_name,
@@ -23,6 +24,7 @@ from shared.errors import Permanent, Transient
 from shared.ports import Ask, Asked
 
 PROMOTION, TEST_DEPLOYMENT, PRODUCTION_DEPLOYMENT = "promotion", "test deployment", "production deployment"
+ENVIRONMENT_PROMOTION = "environment promotion"
 TEST_INFERENCE, SCORING, ETL, TRAINING = "test inference", "scoring", "etl", "training"
 
 
@@ -322,6 +324,8 @@ class SimulatedPlatform:
         self.operations = operations
         self.models: dict[tuple[str, int], Mapping[str, str]] = {}
         self.registry: set[tuple[str, int]] = set()
+        self.dev_environments: dict[str, Mapping[str, str]] = {}
+        self.registry_environments: set[str] = set()
         self.tested: set[tuple[str, Pair]] = set()
         """Pairs whose test deployment really scored, usably, while it served that pair."""
         self._documents = documents
@@ -338,6 +342,20 @@ class SimulatedPlatform:
             return {}
 
         return self.operations.start(command_id, PROMOTION, circuit, finish)
+
+    def environments(self) -> Sequence[str]:
+        return list(self.dev_environments)
+
+    def describe_environment(self, version: str) -> RegisteredEnvironment | None:
+        tags = self.dev_environments.get(version)
+        return None if tags is None else RegisteredEnvironment(version=version, tags=tags)
+
+    def start_environment_promotion(self, command_id: str, version: str) -> str:
+        def finish() -> Mapping[str, str]:
+            self.registry_environments.add(version)
+            return {}
+
+        return self.operations.start(command_id, ENVIRONMENT_PROMOTION, version, finish)
 
     def start_deployment(self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None) -> str:
         purpose = TEST_DEPLOYMENT if stage is Stage.TEST else PRODUCTION_DEPLOYMENT

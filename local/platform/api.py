@@ -23,13 +23,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.platform import names
+from local.platform.events import environment_registered
 from local.platform.faults import Fault, FaultKind
 from local.platform.jobs import JOBS, JobRunner, NotReady
 from local.platform.ledger import ETL_UNTIL, CommandReused, Ledger, State, TargetBusy, WorkItem
 from local.platform.names import Work
 from local.platform.settings import PlatformSettings
 from shared.adapters.names import deployment_name, endpoint_name
-from shared.domain.values import Stage, model_name
+from shared.domain.values import ENVIRONMENT, Stage, model_name
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,18 @@ class DeploymentBody(_Body):
     model_version: int
     environment_version: Text
     tags: Mapping[str, str] = {}
+
+
+class EnvironmentBody(_Body):
+    """A version of the environment: what its tags say of it."""
+
+    tags: Mapping[str, str]
+
+
+class EnvironmentImport(_Body):
+    """Copy one version of the environment from dev to the registry."""
+
+    version: Text
 
 
 class Invocation(_Body):
@@ -109,11 +122,16 @@ class PlatformApi:
     def app(self, **options: Any) -> Starlette:
         """The ASGI application; `options` go to Starlette."""
         workspace = "/workspaces/{stage}"
+        environments = f"/workspaces/{Stage.DEV}/environments/{ENVIRONMENT}/versions"
         deployment = f"{workspace}/batchEndpoints/{{endpoint}}/deployments/{{deployment}}"
         routes = [
             Route("/health", self.health),
             Route(f"{workspace}/models/{{name}}/versions/{{version:int}}", self.describe_model),
             Route("/registry/import", self.import_model, methods=["POST"]),
+            Route(f"{environments}", self.list_environments),
+            Route(f"{environments}/{{version}}", self.describe_environment),
+            Route(f"{environments}/{{version}}", self.register_environment, methods=["PUT"]),
+            Route("/registry/environments/import", self.import_environment, methods=["POST"]),
             Route(deployment, self.get_deployment),
             Route(deployment, self.put_deployment, methods=["PUT"]),
             Route(f"{workspace}/batchEndpoints/{{endpoint}}/jobs", self.invoke, methods=["POST"]),
@@ -145,6 +163,11 @@ class PlatformApi:
         body = _parsed(Import, request)
         target = f"{names.REGISTRY}/models/{model_name(body.circuit)}/versions/{body.model_version}"
         return self._start(request, Work.PROMOTION, Stage.DEV, body.circuit, body, target)
+
+    def import_environment(self, request: Request) -> Response:
+        body = _parsed(EnvironmentImport, request)
+        target = f"{names.REGISTRY}/environments/{ENVIRONMENT}/versions/{body.version}"
+        return self._start(request, Work.ENVIRONMENT, Stage.DEV, "", body, target)
 
     def put_deployment(self, request: Request) -> Response:
         body, stage = _parsed(DeploymentBody, request), _stage(request)
@@ -221,6 +244,16 @@ class PlatformApi:
             raise ApiError(404, "ModelNotFound", f"workspace {_stage(request)} has no model {name}:{version}")
         return JSONResponse({"name": str(version), "properties": {"tags": tags}})
 
+    def list_environments(self, _: Request) -> Response:
+        return JSONResponse({"value": [{"name": version} for version in self._ledger.environments()]})
+
+    def describe_environment(self, request: Request) -> Response:
+        version = request.path_params["version"]
+        tags = self._ledger.environments().get(version)
+        if tags is None:
+            raise ApiError(404, "EnvironmentNotFound", f"workspace {Stage.DEV} has no environment {version}")
+        return JSONResponse({"name": version, "tags": tags})
+
     def get_deployment(self, request: Request) -> Response:
         endpoint, deployment = self._named(request)
         row = self._ledger.deployment(endpoint, deployment)
@@ -243,6 +276,12 @@ class PlatformApi:
         return Response(status_code=202)
 
     # --------------------------------------------------------------------------------------------------- admin
+
+    def register_environment(self, request: Request) -> Response:
+        """What a build does; a version that is there stays as it is."""
+        version, body = request.path_params["version"], _parsed(EnvironmentBody, request)
+        new = self._ledger.register_environment(version, body.tags, environment_registered(version))
+        return JSONResponse({"name": version, "tags": body.tags}, status_code=201 if new else 200)
 
     def set_etl_until(self, request: Request) -> Response:
         until = _parsed(EtlUntil, request).until

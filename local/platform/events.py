@@ -15,8 +15,15 @@ from azure.eventgrid import EventGridEvent, EventGridPublisherClient
 from local.platform import names
 from local.platform.ledger import Ledger, State, WorkItem, now
 from shared.adapters.names import experiment_name
-from shared.domain.values import Stage
-from shared.subscriptions import BLOB_CREATED, ETL_COMPLETED, MODEL_REGISTERED, RUN_COMPLETED, RUN_STATUS_CHANGED
+from shared.domain.values import ENVIRONMENT, Stage
+from shared.subscriptions import (
+    BLOB_CREATED,
+    ENVIRONMENT_REGISTERED,
+    ETL_COMPLETED,
+    MODEL_REGISTERED,
+    RUN_COMPLETED,
+    RUN_STATUS_CHANGED,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +51,11 @@ def run_status_changed(job: WorkItem, state: State) -> Event:
 def run_completed(job: WorkItem) -> Event:
     """A job did its work. AzureML raises none for a job that failed or was cancelled."""
     return _run_event(RUN_COMPLETED, job, {})
+
+
+def environment_registered(version: str) -> Event:
+    """AzureML raises no event for an environment: who registers one tells of it."""
+    return _event(ENVIRONMENT_REGISTERED, f"environments/{ENVIRONMENT}:{version}", {"version": version})
 
 
 def etl_completed(run_id: str, table_id: str, version: int, report: str) -> Event:

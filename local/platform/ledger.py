@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS deployment (
     endpoint TEXT NOT NULL, name TEXT NOT NULL, stage TEXT NOT NULL, circuit TEXT NOT NULL,
     model_version INTEGER NOT NULL, environment_version TEXT NOT NULL, tags TEXT NOT NULL,
     PRIMARY KEY (endpoint, name));
+CREATE TABLE IF NOT EXISTS environment (version TEXT PRIMARY KEY, tags TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS event (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, left INTEGER NOT NULL, due REAL NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0);
@@ -247,6 +248,23 @@ class Ledger:
             "SELECT * FROM deployment WHERE endpoint = ? AND name = ?", (endpoint, name)
         ).fetchone()
         return DeploymentRow(**{**dict(row), "tags": json.loads(row["tags"])}) if row else None
+
+    # ------------------------------------------------------------------------------------------ environments
+
+    def register_environment(self, version: str, tags: Mapping[str, str], event: Mapping[str, Any]) -> bool:
+        """Keep a version and tell of it, once; False when it is there already, as it was then."""
+        with self._transaction() as rows:
+            new = rows.execute(
+                "INSERT OR IGNORE INTO environment VALUES (?, ?)", (version, json.dumps(dict(tags)))
+            ).rowcount
+            if new:
+                rows.execute("INSERT INTO event (body, left, due) VALUES (?, 1, ?)", (json.dumps(event), time.time()))
+            return bool(new)
+
+    def environments(self) -> dict[str, Mapping[str, str]]:
+        """The tags of each version."""
+        rows = self._connection.execute("SELECT version, tags FROM environment ORDER BY version")
+        return {row["version"]: json.loads(row["tags"]) for row in rows}
 
     # ------------------------------------------------------------------------------------------------ events
 

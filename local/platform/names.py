@@ -19,6 +19,7 @@ class Work(StrEnum):
     """What the platform can be asked to start."""
 
     PROMOTION = "promotion"
+    ENVIRONMENT = "environment"
     DEPLOYMENT = "deployment"
     TRAINING = "training"
     SCORING = "scoring"

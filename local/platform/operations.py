@@ -37,6 +37,11 @@ class OperationRunner:
         elif operation.work is Work.PROMOTION:
             version = self._jobs.on_stores("promote", model_name(operation.circuit), operation.request["model_version"])
             self._ledger.finish(operation.reference, State.SUCCEEDED, outputs={"registry_version": str(version)})
+        elif operation.work is Work.ENVIRONMENT:
+            version = operation.request["version"]
+            if version not in self._ledger.environments():
+                raise WorkFailed(f"the dev workspace has no environment {version}; register it first")
+            self._ledger.finish(operation.reference, State.SUCCEEDED, outputs={"registry_version": version})
         else:
             row = _deployment(operation)
             self._jobs.on_stores("require_promoted", model_name(operation.circuit), row.model_version)

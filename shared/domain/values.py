@@ -88,6 +88,23 @@ class RegisteredModel(Value):
     tags: Mapping[str, str] = {}
 
 
+ENVIRONMENT = "sensor-forecast-env"
+"""The environment that trains and scores; each of its versions is a semantic one."""
+
+
+class RegisteredEnvironment(Value):
+    """A version of the environment in a workspace, with its tags as strings."""
+
+    version: str
+    tags: Mapping[str, str] = {}
+
+
+def version_numbers(version: str) -> tuple[int, int, int]:
+    """The three numbers of a semantic version, for comparison; raises ValueError for any other text."""
+    major, minor, patch = map(int, version.split("."))
+    return major, minor, patch
+
+
 class Deployment(Value):
     """What a workspace really serves for one circuit."""
 

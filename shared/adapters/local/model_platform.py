@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from shared.adapters.local.platform_client import PlatformClient
 from shared.adapters.names import deployment_name, endpoint_name
 from shared.domain.values import (
+    ENVIRONMENT,
     Deployment,
     OperationStatus,
     Pair,
+    RegisteredEnvironment,
     RegisteredModel,
     Stage,
     model_name,
@@ -33,6 +36,18 @@ class LocalModelPlatform:
     def start_promotion(self, command_id: str, circuit: str, version: int) -> str:
         body = {"circuit": circuit, "model_version": version}
         return f"operation:{self._client.start('POST', 'registry/import', command_id, body)}"
+
+    def environments(self) -> Sequence[str]:
+        found = self._client.get(_environment_path(Stage.DEV)) or {"value": []}
+        return [version["name"] for version in found["value"]]
+
+    def describe_environment(self, version: str) -> RegisteredEnvironment | None:
+        found = self._client.get(f"{_environment_path(Stage.DEV)}/{quote(version, safe='')}")
+        return RegisteredEnvironment(version=version, tags=found["tags"]) if found else None
+
+    def start_environment_promotion(self, command_id: str, version: str) -> str:
+        started = self._client.start("POST", "registry/environments/import", command_id, {"version": version})
+        return f"operation:{started}"
 
     def start_deployment(self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None) -> str:
         tags = {
@@ -72,6 +87,10 @@ class LocalModelPlatform:
         serves = found["properties"]
         pair = Pair(model=serves["model_version"], environment=serves["environment_version"])
         return Deployment(circuit=circuit, stage=stage, pair=pair, tags=found["tags"])
+
+
+def _environment_path(stage: Stage) -> str:
+    return f"workspaces/{stage}/environments/{ENVIRONMENT}/versions"
 
 
 def _endpoint_path(stage: Stage, circuit: str) -> str:

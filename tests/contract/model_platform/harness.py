@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from shared.adapters.local.etl_runner import LocalEtlRunner
 from shared.adapters.local.model_platform import LocalModelPlatform
 from shared.adapters.local.training_runner import LocalTrainingRunner
 from shared.configuration import Fleet, load_fleet
-from shared.domain.values import OperationState, OperationStatus, Pair, Stage
+from shared.domain.values import ENVIRONMENT, OperationState, OperationStatus, Pair, Stage
 from shared.ports import EtlRunner, ModelPlatform, TrainingRunner
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
@@ -87,6 +88,16 @@ class Platform:
         """Promote the pair's model, and serve the pair."""
         self.succeeded(self.models.start_promotion(new_command(), circuit, pair.model))
         self.succeeded(self.models.start_deployment(new_command(), stage, circuit, pair, None))
+
+    def register_environment(self, version: str, tags: Mapping[str, str]) -> None:
+        """What a build does before there is anything to promote."""
+        answer = requests.put(
+            f"{self.address}/workspaces/dev/environments/{ENVIRONMENT}/versions/{version}",
+            json={"tags": tags},
+            headers={"Authorization": f"Bearer {self.key}"},
+            timeout=10,
+        )
+        answer.raise_for_status()
 
     def request_file(self, circuit: str, pair: Pair, command: str) -> tuple[Path, Path]:
         """A scoring request on disk, and where its forecast will be."""
