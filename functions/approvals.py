@@ -30,13 +30,14 @@ EXAMPLE = "P001_C001:3:registry:1"
 
 
 class DecisionBody(BaseModel):
-    """A person's answer; `digest` is that of the evidence they looked at."""
+    """A person's answer; `digest` is that of the evidence they looked at, `lift_hold` ends the hold it showed."""
 
     model_config = ConfigDict(extra="forbid")
 
     decision: Literal["approve", "reject"]
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     comment: str = Field(default="", max_length=1000)
+    lift_hold: bool = False
 
 
 @bp.route("approvals", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -69,6 +70,7 @@ def decide_approval(req: func.HttpRequest) -> func.HttpResponse:
         decision=body.decision,
         person=person,
         comment=body.comment,
+        lift_hold=body.lift_hold,
     )
     advanced = wired().application.advance(decided)
     if advanced.verdict is Verdict.REFUSED:

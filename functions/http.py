@@ -15,7 +15,9 @@ import azure.functions as func
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from shared.advance import Advanced
 from shared.configuration import ConfigurationError
+from shared.domain.machine import Verdict
 from shared.domain.messages import Person
 from shared.errors import Invalid, Permanent, Transient
 from shared.identity import NotPermitted, NotSignedIn
@@ -134,6 +136,15 @@ def _allowed(error: ErrorDetails, kind: type[BaseModel]) -> str:
     if error["type"] in ("missing", "extra_forbidden", "json_invalid", "model_type"):
         return f"a JSON object with {', '.join(kind.model_fields)}"
     return str(error["type"]).removesuffix("_type").replace("_", " ")
+
+
+def recorded(advanced: Advanced, root: str) -> func.HttpResponse:
+    """What became of a person's order: what it moved, or why it moved nothing."""
+    if advanced.verdict is Verdict.REFUSED:
+        return problem(STATUS_OF_REFUSAL.get(advanced.code, 409), "Not possible", advanced.reason)
+    moved = [{"item": line.item, "event": line.event, "phase": line.after} for line in advanced.history]
+    status = 200 if advanced.verdict is Verdict.APPLIED else 208
+    return answer({"circuit": root, "recorded": moved, "note": advanced.reason}, status)
 
 
 def page_of(req: func.HttpRequest) -> tuple[int, str | None]:

@@ -49,7 +49,7 @@ class Advance:
         """Apply the event; a conflict loads and decides again, it never patches."""
         partition = self._store.shard_of(event.root)
         for _ in range(CONFLICTS_ALLOWED):
-            loaded = records.load(event.root, self._store.read_range(partition, *records.root_range(event.root)))
+            loaded = self._load(partition, event)
             now = self._clock.now()
             decision = self._decide(loaded, event, now)
             if decision.verdict is Verdict.IGNORED:
@@ -75,6 +75,14 @@ class Advance:
             outbox = records.outbox(decision.commands, now)
             return Advanced(Verdict.APPLIED, history=decision.history, partition=partition, outbox=outbox)
         raise Transient(f"{event.root}: {CONFLICTS_ALLOWED} conflicts in a row while applying {type(event).__name__}")
+
+    def _load(self, partition: str, event: Event) -> records.Loaded:
+        """One read; a second one only for an event that is about something that has ended."""
+        rows = self._store.read_range(partition, *records.root_range(event.root))
+        loaded = records.load(event.root, rows)
+        key = records.recalled(loaded, event)
+        ended = self._store.read(partition, key) if key else None
+        return records.load(event.root, [*rows, ended]) if ended else loaded
 
     def _decide(self, loaded: records.Loaded, event: Event, now: datetime) -> Decision:
         rules = self._rules_of(event.root)

@@ -14,10 +14,12 @@ from typing import Any, Literal, Protocol, TypeVar
 from shared import records
 from shared.domain import messages as m
 from shared.domain.approvals import may_answer
+from shared.domain.hold import Hold
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.machine import Item
 from shared.domain.operation import Operation, in_operation
 from shared.domain.release import GATES, Approval, Phase
+from shared.domain.rollback import Phase as RollbackPhase
 from shared.domain.rules import REQUIRED_TAGS, Rules
 from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.values import AskState, OperationState, OperationStatus, Pair, Stage, split_circuit
@@ -90,6 +92,13 @@ class Handling:
     slots: Slots
     noticed_by: str = "command"
 
+    def withheld(self, circuit: records.Loaded) -> str:
+        """Why no deployment to the circuit's production may begin now, by what is recorded this moment."""
+        hold = next((item for item in circuit.items.values() if isinstance(item, Hold)), None)
+        if hold:
+            return f"on hold by {hold.by}: {hold.why}"
+        return self.directory.rules(circuit.root.id).standstill(self.ports.clock.now())
+
 
 C = TypeVar("C", bound=m.Command)
 Handler = Callable[[C, Handling], m.Event | Sequence[m.Event] | None]
@@ -116,12 +125,18 @@ def handle(command: m.Command, at: Handling) -> Sequence[m.Event]:
 
 def _expect_wanted(command: m.Command, at: Handling) -> Item:
     """Read the item again before an effect: a command may be older than a decision that overtook it."""
+    return _load_wanted(command, at).items[command.item]
+
+
+def _load_wanted(command: m.Command, at: Handling) -> records.Loaded:
+    """The command's root, with the item that the command is still for; raises NotWanted."""
     store = at.ports.store
     rows = store.read_range(store.shard_of(command.root), *records.root_range(command.root))
-    item = records.load(command.root, rows).items.get(command.item)
+    loaded = records.load(command.root, rows)
+    item = loaded.items.get(command.item)
     if item is None or item.step != command.step:
         raise NotWanted(f"{command.item} has moved on since {command.id} was given")
-    return item
+    return loaded
 
 
 # ------------------------------------------------------------------------------------------------------------ releases
@@ -236,21 +251,55 @@ def promote_model(command: m.PromoteModel, at: Handling) -> m.Event:
     return m.OperationStarted.of(command, reference=reference)
 
 
-def _deploy(command: m.DeployToTest | m.DeployToProduction, stage: Stage, at: Handling) -> m.Event:
-    _expect_wanted(command, at)
-    platform = at.ports.platform
-    reference = platform.start_deployment(command.id, stage, command.root, command.pair, command.previous)
-    return m.OperationStarted.of(command, reference=reference, expected={"pair": command.pair.model_dump()})
-
-
 @handles(m.DeployToTest)
 def deploy_to_test(command: m.DeployToTest, at: Handling) -> m.Event:
+    _expect_wanted(command, at)
     return _deploy(command, Stage.TEST, at)
 
 
 @handles(m.DeployToProduction)
 def deploy_to_production(command: m.DeployToProduction, at: Handling) -> m.Event:
-    return _deploy(command, Stage.PRODUCTION, at)
+    """The last look before the effect: what was approved may have been put on hold since.
+
+    That the deployment was begun is written down first: after a crash it goes on, whatever was ordered meanwhile.
+    """
+    circuit = _load_wanted(command, at)
+    begun = Row(f"begun.{records.safe(command.id)}", {"command": command.id})
+    if at.ports.store.read(records.JOBS, begun.key) is None:
+        if withheld := at.withheld(circuit):
+            return m.ProductionWithheld.of(command, reason=withheld)
+        at.ports.store.commit(records.JOBS, [Write("put", begun)])
+    return _deploy_to_production(command, at)
+
+
+@handles(m.DeployRollback)
+def deploy_rollback(command: m.DeployRollback, at: Handling) -> m.Event:
+    _expect_wanted(command, at)
+    return _deploy_to_production(command, at)
+
+
+def _deploy_to_production(command: m.DeployToProduction | m.DeployRollback, at: Handling) -> m.Event:
+    started = _deploy(command, Stage.PRODUCTION, at)
+    try:
+        _expect_wanted(command, at)
+    except NotWanted:  # a rollback took production while this was being started
+        at.ports.platform.cancel(started.reference)
+        raise
+    return started
+
+
+def _deploy(
+    command: m.DeployToTest | m.DeployToProduction | m.DeployRollback, stage: Stage, at: Handling
+) -> m.OperationStarted:
+    platform = at.ports.platform
+    reference = platform.start_deployment(command.id, stage, command.root, command.pair, command.previous)
+    return m.OperationStarted.of(command, reference=reference, expected={"pair": command.pair.model_dump()})
+
+
+@handles(m.AskForProduction)
+def ask_for_production(command: m.AskForProduction, at: Handling) -> m.Event:
+    _expect_wanted(command, at)
+    return m.ProductionAsked.of(command, looks=command.held_looks)
 
 
 def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Handling) -> m.Event:
@@ -293,7 +342,7 @@ def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Han
     return started
 
 
-_DEPLOYMENTS = (Phase.DEPLOYING_TO_TEST, Phase.DEPLOYING_TO_PRODUCTION)
+_DEPLOYMENTS = (Phase.DEPLOYING_TO_TEST, Phase.DEPLOYING_TO_PRODUCTION, RollbackPhase.ROLLING_BACK)
 _PURPOSES = {Stage.TEST: Phase.TESTING, Stage.PRODUCTION: ScoringPhase.SCORING}
 
 
@@ -403,6 +452,7 @@ SUCCESSES: Mapping[str, Success] = {
     Phase.DEPLOYING_TO_TEST: _deployed(Stage.TEST, m.DeployedToTest),
     Phase.TESTING: _tested,
     Phase.DEPLOYING_TO_PRODUCTION: _deployed(Stage.PRODUCTION, m.DeployedToProduction),
+    RollbackPhase.ROLLING_BACK: _deployed(Stage.PRODUCTION, m.RolledBack),
     ScoringPhase.SCORING: _scored,
     "etl": _ingested,
 }

@@ -16,9 +16,11 @@ from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.comparison import numbers
 from shared.domain.explain import Explanation, explain
+from shared.domain.hold import HOLD, Hold
 from shared.domain.machine import Kind
 from shared.domain.messages import ApprovalRequested
 from shared.domain.release import RELEASE, Release, release_id
+from shared.domain.rollback import ROLLBACK, Rollback
 from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING
 from shared.domain.values import Gate, Pair
@@ -117,6 +119,15 @@ class Queries:
             row = self._store.read(self._store.shard_of(circuit), records.finished_key(circuit, RELEASE, identity))
             item = records.item_from(row) if row else None
         return item.model_dump(mode="json") if item else None
+
+    def orders(self, circuit: str) -> list[Mapping[str, Any]]:
+        """The circuit's rollbacks and holds, newest first, each with its history."""
+        partition = self._store.shard_of(circuit)
+        open_items = [item for item in self._load(circuit).items.values() if isinstance(item, (Rollback, Hold))]
+        ranges = [records.finished_range(circuit, kind) for kind in (ROLLBACK, HOLD)]
+        ended = [records.item_from(row) for each in ranges for row in self._store.read_range(partition, *each)]
+        newest = sorted([*open_items, *ended], key=lambda item: (item.created_at, item.id), reverse=True)
+        return [{**item.model_dump(mode="json"), "history": self.history(circuit, item.id)} for item in newest]
 
     def history(self, root: str, item: str) -> list[Mapping[str, Any]]:
         """Everything that happened to one item, in order."""

@@ -30,7 +30,7 @@ from shared.domain.circuit import Circuit
 from shared.domain.lake import Lake
 from shared.domain.machine import Decision, Item, Kind, Root
 from shared.domain.messages import Command, Event, LookAtGate, decode, encode
-from shared.domain.release import GATES, Approval, Release
+from shared.domain.release import GATES, RELEASE, Approval, Release
 from shared.domain.values import Channel
 from shared.ports import Row, Write
 
@@ -105,6 +105,14 @@ def champions_range(root: str, at: datetime) -> tuple[str, str]:
 
 def finished_key(root: str, kind: Kind, item: str) -> str:
     return f"{root}|8|{kind.letter}|{safe(item)}"
+
+
+def recalled(loaded: Loaded, event: Event) -> str | None:
+    """The key of an ended release that the event is about as well: a rollback undoes a live one."""
+    if not isinstance(loaded.root, Circuit):
+        return None
+    identity = circuit_domain.recalled(loaded.root, event)
+    return finished_key(loaded.root.id, RELEASE, identity) if identity and identity not in loaded.items else None
 
 
 def load(root: str, rows: Sequence[Row]) -> Loaded:
@@ -189,15 +197,14 @@ def _items(loaded: Loaded, decision: Decision) -> list[Write]:
         kind = KINDS[type(item)]
         tail = f"{kind.letter}|{safe(item.id)}"
         root = (decision.root or loaded.root).id
-        before = loaded.rows.get(f"{root}|1|{tail}")
+        key = f"{root}|{8 if item.phase in kind.ends else 1}|{tail}"
+        before = loaded.rows.get(f"{root}|1|{tail}") or loaded.rows.get(f"{root}|8|{tail}")
         body = item.model_dump(mode="json")
-        if item.phase in kind.ends:
-            found += [Write("delete", before)] if before else []
-            found.append(Write("insert", Row(f"{root}|8|{tail}", body)))
-        elif before:
-            found.append(Write("replace", Row(before.key, body, before.etag)))
-        else:
-            found.append(Write("insert", Row(f"{root}|1|{tail}", body)))
+        if before and before.key == key:
+            found.append(Write("replace", Row(key, body, before.etag)))
+            continue
+        found += [Write("delete", before)] if before else []
+        found.append(Write("insert", Row(key, body)))
     return found
 
 
@@ -213,10 +220,13 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
             found.append(Write("delete", Row(gate_key(was), {})))
         if now_open and (was is None or now_open != was):
             found.append(Write("put", Row(gate_key(now_open), _gate(circuit.id, item, now_open))))
-        if item.phase in KINDS[Release].ends:
-            found.append(Write("put", Row(f"$done|{newest_first(now)}|{safe(item.id)}", brief(item))))
+        done = done_key(item) if item.phase in RELEASE.ends else ""
+        if isinstance(before, Release) and before.phase in RELEASE.ends and done_key(before) != done:
+            found.append(Write("delete", Row(done_key(before), {})))
+        if done:
+            found.append(Write("put", Row(done, brief(item))))
     open_items = {**loaded.items, **decision.items}.values()
-    releases = [brief(i) for i in open_items if isinstance(i, Release) and i.phase not in KINDS[Release].ends]
+    releases = [brief(i) for i in open_items if isinstance(i, Release) and i.phase not in RELEASE.ends]
     summary = {**circuit.model_dump(mode="json"), "releases": releases, "at": now.isoformat()}
     found.append(Write("put", Row(f"$circuit|{circuit.id}", summary)))
     return found
@@ -245,6 +255,11 @@ def is_asked(release: Release) -> bool:
 
 def gate_key(approval: Approval) -> str:
     return f"$gate|{stamp(approval.requested_at)}|{safe(approval.id)}"
+
+
+def done_key(release: Release) -> str:
+    """The index row of an ended release."""
+    return f"$done|{newest_first(release.since)}|{safe(release.id)}"
 
 
 def brief(release: Release) -> dict[str, Any]:

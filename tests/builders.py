@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import count
+from typing import Any, TypeVar
 
-from shared.domain.messages import ApprovalDecided, ModelRegistered, Person, SensorCovered
+from shared.domain.messages import ApprovalDecided, ModelRegistered, Order, Person, SensorCovered
 from shared.domain.values import split_circuit
 
 CIRCUIT = "P001_C001"
 START = datetime(2026, 1, 30, 6, 0, tzinfo=UTC)
+
+Ordered = TypeVar("Ordered", bound=Order)
+_REQUESTS = count(1)
 
 ENGINEERS, DIRECTORS = "ML-Engineers", "Engineering-Managers"
 
@@ -56,14 +61,23 @@ def registered(circuit: str = CIRCUIT, version: int = 1, tags_digest: str = "fir
     return ModelRegistered(root=circuit, version=version, workspace="dev", tags_digest=tags_digest)
 
 
-def decided(approval: str, digest: str, by: Person = ENGINEER, decision: str = "approve") -> ApprovalDecided:
+def decided(
+    approval: str, digest: str, by: Person = ENGINEER, decision: str = "approve", lift_hold: bool = False
+) -> ApprovalDecided:
     return ApprovalDecided(
         root=approval.partition(":")[0],
         approval=approval,
         digest=digest,
         decision="approve" if decision == "approve" else "reject",
         person=by,
+        lift_hold=lift_hold,
     )
+
+
+def ordered(order: type[Ordered], by: Person = ENGINEER, circuit: str = CIRCUIT, **fields: Any) -> Ordered:
+    """A person's order; every one is another request unless `request` says which."""
+    given = {"reason": "the forecasts drift off", "request": f"request-{next(_REQUESTS)}", **fields}
+    return order(root=circuit, person=by, **given)
 
 
 def covered(

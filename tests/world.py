@@ -20,13 +20,15 @@ from shared.domain import messages as m
 from shared.domain.circuit import Circuit
 from shared.domain.machine import Item, Verdict
 from shared.domain.release import Release
+from shared.domain.rollback import Rollback
 from shared.domain.rules import Rules
 from shared.domain.scoring import ScoringRun
 from shared.errors import Transient
 from shared.handlers import Ports
 from shared.ports import Row, StateStore
+from shared.queries import Queries
 from shared.relay import Work
-from tests.builders import CIRCUIT, ENGINEER, START, decided, model_tags, registered
+from tests.builders import CIRCUIT, ENGINEER, START, decided, model_tags, ordered, registered
 from tests.simulated import (
     SCORING,
     TEST_INFERENCE,
@@ -123,6 +125,7 @@ class World:
         self.choose: Callable[[int], int] = lambda count: 0
         """Which of so many deliverable things comes next."""
         self.app = self._start()
+        self.queries = Queries(self.store)
 
     def _start(self) -> Application:
         def through(port: Any, *names: str) -> Any:
@@ -187,16 +190,22 @@ class World:
         """What becomes of the next operations of one purpose."""
         self.operations.fates[purpose] += fates
 
-    def answer(self, release: str, by: m.Person = ENGINEER, decision: str = "approve") -> Advanced:
+    def answer(
+        self, release: str, by: m.Person = ENGINEER, decision: str = "approve", lift_hold: bool = False
+    ) -> Advanced:
         """A person reads the release's open gate and answers it."""
         approval = self.release(release).approval
         assert approval is not None, f"{release} asks nobody"
-        return self.app.advance(decided(approval.id, approval.digest, by, decision))
+        return self.app.advance(decided(approval.id, approval.digest, by, decision, lift_hold))
 
     def approve(self, release: str, by: m.Person = ENGINEER) -> None:
         """Answer yes, and see it taken."""
         advanced = self.answer(release, by)
         assert advanced.verdict is Verdict.APPLIED, advanced.reason
+
+    def order(self, order: type[m.Order], by: m.Person = ENGINEER, circuit: str = CIRCUIT, **fields: Any) -> Advanced:
+        """A person orders something of a circuit."""
+        return self.app.advance(ordered(order, by, circuit, **fields))
 
     def go_live(self, version: int = 1, circuit: str = CIRCUIT) -> str:
         """Take a version all the way to production, observed until the circuit's next scoring proves it."""
@@ -336,6 +345,11 @@ class World:
 
     def release_exists(self, identity: str) -> bool:
         return identity in self.items(identity.partition(":")[0])
+
+    def rollback(self, number: int = 1, circuit: str = CIRCUIT) -> Rollback:
+        found = self.items(circuit).get(f"{circuit}!rollback.{number}")
+        assert isinstance(found, Rollback), f"{circuit} was not rolled back {number} times"
+        return found
 
     def scoring(self, circuit: str = CIRCUIT, day: datetime | None = None) -> ScoringRun | None:
         found = self.items(circuit).get(f"{circuit}@{day or self.now():%Y-%m-%d}")

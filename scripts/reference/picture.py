@@ -23,6 +23,8 @@ END_REASONS = {
     Phase.ERRORED: "machinery broke",
     Phase.CANCELLED: "a person took it back",
     Phase.SUPERSEDED: "a newer version came",
+    Phase.CANCELLED: "taken back on the way",
+    Phase.ROLLED_BACK: "taken out of production",
 }
 COLOURS = {
     "people": "fill:#fff3c4,stroke:#9a6700,color:#24292f",

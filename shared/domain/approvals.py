@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain.comparison import comparison, numbers
+from shared.domain.hold import Hold
 from shared.domain.messages import ApprovalDecided, Person
 from shared.domain.release import Approval, Release
 from shared.domain.values import Channel, Gate, Pair
@@ -29,7 +30,7 @@ PLOT = "plot_"
 """Tags whose name begins so hold the address of a picture."""
 
 
-def evidence(release: Release, gate: Gate, champion: Pair | None) -> dict[str, Any]:
+def evidence(release: Release, gate: Gate, champion: Pair | None, hold: Hold | None = None) -> dict[str, Any]:
     """What a person is shown and what their approval is bound to.
 
     The candidate's own `metrics` are of the days before its cutoff. The champion's are of other days, so they are shown
@@ -52,6 +53,9 @@ def evidence(release: Release, gate: Gate, champion: Pair | None) -> dict[str, A
     if gate is Gate.PRODUCTION:
         shown["test_inference"] = dict(release.test)
         shown["rollback"] = f"back to {champion}" if champion else "nothing serves yet: scoring would be suspended"
+    if hold:
+        since = hold.created_at.isoformat()
+        shown["hold"] = {"id": hold.id, "by": hold.by, "why": hold.why, "version": hold.version, "since": since}
     return shown
 
 
@@ -68,9 +72,10 @@ def ask(
     now: datetime,
     within: timedelta,
     channel: Channel = Channel.PRODUCT,
+    hold: Hold | None = None,
 ) -> Approval:
     """A gate, open from now; the n-th time a release is asked has its own id, so an old answer cannot open it."""
-    shown = evidence(release, gate, champion)
+    shown = evidence(release, gate, champion, hold)
     return Approval(
         id=f"{release.id}:{gate}:{release.asked + 1}",
         gate=gate,

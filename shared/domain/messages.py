@@ -113,6 +113,7 @@ class ApprovalDecided(Event):
     person: Person
     comment: str = ""
     channel: Channel = Channel.PRODUCT
+    lift_hold: bool = False
 
     @property
     def identity(self) -> str:
@@ -165,7 +166,11 @@ class ProductionApproved(GateApproved):
 
 
 class ProductionApprovedWhileOwned(GateApproved):
-    """The production gate is open while another release owns production, or the circuit is on hold."""
+    """The production gate is open while something else owns production."""
+
+
+class ProductionApprovedWhileHeld(GateApproved):
+    """The production gate is open while no deployment to production may begin: a hold, a freeze window, a stop."""
 
 
 class ApprovalRejected(ApprovalDecided):
@@ -188,6 +193,12 @@ class ProductionFreed(Consequence):
     """The release that owned production let go of it, and the champion is the one this release was compared with."""
 
 
+class ProductionHeld(Consequence):
+    """Production is free, and no deployment to it may begin: a hold, a freeze window or a stop of the fleet."""
+
+    reason: str
+
+
 class ChampionChanged(Consequence):
     """What serves is no longer what this release was compared with."""
 
@@ -198,6 +209,25 @@ class ObservationCounted(Consequence):
 
 class ObservationPassed(Consequence):
     """The observed release has scored as often as the policy asks."""
+
+
+class ObservationFailed(Consequence):
+    """The observed pair's predictions were refused; what follows (a rollback, or people decide) is the policy's."""
+
+    reason: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": self.reason}
+
+
+class ReleaseRolledBack(Consequence):
+    """A rollback took production away from this release."""
+
+    rollback: str
+    reason: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": f"undone by {self.rollback}: {self.reason}"}
 
 
 # ------------------------------------------------------------------------------------------- release: from its commands
@@ -378,6 +408,106 @@ class DeployedToProduction(Outcome):
     noticed_by: str = ""
 
 
+class ProductionWithheld(Outcome):
+    """The last look before the deployment found that none may begin now; nothing was started."""
+
+    reason: str
+
+
+class ProductionAsked(Outcome):
+    """An approved release looks again whether its deployment may begin; `looks` counts these looks."""
+
+    looks: int
+
+    @property
+    def identity(self) -> str:
+        return f"{self.item}.{self.step}.asked.{self.looks}"
+
+
+class ProductionStillHeld(ProductionAsked):
+    """No deployment to production may begin yet."""
+
+    reason: str
+
+
+class DeadlineMoved(DeadlinePassed):
+    """The time during which nothing could be done does not count: the deadline is later by as much."""
+
+
+# -------------------------------------------------------------------------- circuit: what people order, what follows
+
+
+class Order(Event, ABC):
+    """A person's order, with the reason; `request` tells two orders in the same words apart."""
+
+    person: Person
+    reason: str
+    request: str
+
+    @property
+    def identity(self) -> str:
+        return f"{type(self).__name__}:{self.request}"
+
+
+class RollbackRequested(Order):
+    """A person wants the circuit back on the last verified pair, or on a named version."""
+
+    version: int | None = None
+
+
+class RollbackBegun(Consequence):
+    """The circuit goes back to a pair that has proved itself; the rollback owns production from here on."""
+
+    by: str
+    reason: str
+
+
+class RollbackToNothing(Consequence):
+    """The circuit is to go back, and no other pair has proved itself: nothing serves, scoring is suspended."""
+
+    by: str
+    reason: str
+
+
+class RollbackAttemptFailed(OperationFailed):
+    """An attempt's machinery broke and another attempt is allowed."""
+
+
+class RolledBack(Outcome):
+    """The production workspace serves the pair that the circuit was to go back to."""
+
+    noticed_by: str = ""
+
+
+class HoldRequested(Order):
+    """A person wants no release to enter production."""
+
+
+class ResumeRequested(Order):
+    """A person ends the circuit's hold."""
+
+
+class HoldPlaced(Consequence):
+    """No release enters production until the hold is lifted; placed again, it takes the newer reason."""
+
+    by: str
+    reason: str
+    version: int | None = None
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"by": self.by, "why": self.reason, "version": self.version, "reason": ""}
+
+
+class HoldLifted(Consequence):
+    """Releases may enter production again."""
+
+    by: str
+    reason: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"lifted_by": self.by}
+
+
 # --------------------------------------------------------------------------------------------------- readings, scoring
 
 
@@ -414,6 +544,19 @@ class ScoringOverdue(Consequence):
     """The forecast origin has passed and the circuit's readings do not reach it."""
 
     origin: datetime
+
+
+class VerificationDue(ScoringDue):
+    """An origin that another pair has scored is scored again by the pair that the circuit went back to."""
+
+
+class ScoringCalledOff(Consequence):
+    """The pair that scores was taken out of production."""
+
+    reason: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": self.reason}
 
 
 class ReadingsArrived(Consequence):
@@ -639,6 +782,23 @@ class StartTestInference(Command):
 
 class DeployToProduction(Command):
     """Make the circuit's production deployment serve the pair."""
+
+    pair: Pair
+    previous: Pair | None
+
+
+class AskForProduction(Command):
+    """Look again whether an approved release may enter production."""
+
+    held_looks: int
+
+    @property
+    def id(self) -> str:
+        return f"{super().id}.{self.held_looks}"
+
+
+class DeployRollback(Command):
+    """Make the circuit's production deployment serve the pair that it goes back to."""
 
     pair: Pair
     previous: Pair | None

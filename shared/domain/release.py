@@ -85,14 +85,24 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
         Phase.DEPLOYING_TO_PRODUCTION, (m.DeployToProduction,)
     ),
     (Phase.AWAITING_PRODUCTION_APPROVAL, m.ProductionApprovedWhileOwned): Then(Phase.READY),
+    (Phase.AWAITING_PRODUCTION_APPROVAL, m.ProductionApprovedWhileHeld): Then(Phase.READY, later=(m.AskForProduction,)),
     (Phase.READY, m.ChampionChanged): Then(Phase.AWAITING_PRODUCTION_APPROVAL, (m.RequestApproval,)),
     (Phase.READY, m.ProductionFreed): Then(Phase.DEPLOYING_TO_PRODUCTION, (m.DeployToProduction,)),
+    (Phase.READY, m.ProductionHeld): Then(Phase.READY, later=(m.AskForProduction,)),
+    (Phase.READY, m.ProductionStillHeld): Then(Phase.READY, later=(m.AskForProduction,)),
+    (Phase.READY, m.DeadlineMoved): Then(Phase.READY, later=(m.AskForProduction,)),
     (Phase.READY, m.DeadlinePassed): Then(Phase.EXPIRED, (m.RaiseAlert,)),
+    (Phase.DEPLOYING_TO_PRODUCTION, m.ProductionWithheld): Then(Phase.READY, later=(m.AskForProduction,)),
     # It serves, and is watched until it has scored as often as the policy asks.
     (Phase.DEPLOYING_TO_PRODUCTION, m.DeployedToProduction): Then(Phase.OBSERVING),
     (Phase.OBSERVING, m.ObservationCounted): Then(Phase.OBSERVING),
     (Phase.OBSERVING, m.ObservationPassed): Then(Phase.LIVE),
+    (Phase.OBSERVING, m.ObservationFailed): Then(Phase.OBSERVING, (m.RaiseAlert,)),
     (Phase.OBSERVING, m.DeadlinePassed): Then(Phase.OBSERVING, (m.RaiseAlert,)),
+    # A rollback takes production away, also from a release that has long been live.
+    (Phase.DEPLOYING_TO_PRODUCTION, m.ReleaseRolledBack): Then(Phase.CANCELLED, (m.CancelOperation,)),
+    (Phase.OBSERVING, m.ReleaseRolledBack): Then(Phase.ROLLED_BACK),
+    (Phase.LIVE, m.ReleaseRolledBack): Then(Phase.ROLLED_BACK),
     (Phase.REGISTERED, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
     (Phase.REGISTERED, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,)),
 }
@@ -141,7 +151,11 @@ class Approval(Value):
 
 
 class Release(Item):
-    """One candidate. `champion` is the pair it was last compared with, `previous` what its deployment replaced."""
+    """One candidate. `champion` is the pair it was last compared with, `previous` what its deployment replaced.
+
+    While it is ready and no deployment may begin, its time does not run: `held_since` is the last look that found it
+    so, `held_for` what these looks add up to.
+    """
 
     circuit: str
     version: int
@@ -158,6 +172,9 @@ class Release(Item):
     champion: Pair | None = None
     previous: Pair | None = None
     observed: int = 0
+    held_looks: int = 0
+    held_since: datetime | None = None
+    held_for: timedelta = timedelta()
     successor: str = ""
 
     @property
@@ -187,5 +204,5 @@ RELEASE = Kind(
         Phase.DEPLOYING_TO_PRODUCTION: timedelta(hours=2),
         Phase.OBSERVING: timedelta(hours=48),
     },
-    new_attempts=(m.EvidenceChanged, m.ChampionChanged, m.AnswerUsedUp, m.DeadlinePassed),
+    new_attempts=(m.EvidenceChanged, m.ChampionChanged, m.AnswerUsedUp, m.DeadlinePassed, m.DeadlineMoved),
 )

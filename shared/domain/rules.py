@@ -46,11 +46,18 @@ class Rules(Value):
     first_job_look: timedelta = timedelta(seconds=60)
     longest_look: timedelta = timedelta(minutes=5)
     scoring_attempts: int = 3
+    rollback_attempts: int = 3
+    rolls_back: bool = True
+    """Whether a failed observation is rolled back without asking; people decide where it is not."""
     retry_after: timedelta = timedelta(minutes=2)
     columns: tuple[str, ...] = ()
     """The circuit's own columns of the table; readings are judged by these (none: by all)."""
     null_rate: float = 0.05
     out_of_range_rate: float = 0.05
+
+    def standstill(self, now: datetime) -> str:
+        """Why no circuit's production may be deployed to now; nothing when it may."""
+        return ""
 
     def origin(self, now: datetime) -> datetime:
         """The newest forecast origin that is not in the future (UTC)."""

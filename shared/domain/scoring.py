@@ -23,10 +23,12 @@ class Phase(StrEnum):
     FAILED = "failed"
     ERRORED = "errored"
     MISSED = "missed"
+    CALLED_OFF = "called off"
 
 
 TABLE: Table = {
     (None, m.ScoringDue): Then(Phase.SCORING, (m.StartScoring,)),
+    (None, m.VerificationDue): Then(Phase.SCORING, (m.StartScoring,)),
     (None, m.ScoringOverdue): Then(Phase.WAITING_FOR_READINGS, (m.RaiseAlert,)),
     (Phase.WAITING_FOR_READINGS, m.ReadingsArrived): Then(Phase.SCORING, (m.StartScoring,)),
     (Phase.WAITING_FOR_READINGS, m.DeadlinePassed): Then(Phase.MISSED, (m.RaiseAlert,)),
@@ -38,6 +40,7 @@ TABLE: Table = {
     (Phase.SCORING, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
     (Phase.SCORING, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
     (Phase.SCORING, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
+    (Phase.SCORING, m.ScoringCalledOff): Then(Phase.CALLED_OFF, (m.CancelOperation,)),
 }
 
 
@@ -65,7 +68,7 @@ SCORING = Kind(
     letter="S",
     item=ScoringRun,
     table=TABLE,
-    ends=frozenset({Phase.SCORED, Phase.FAILED, Phase.ERRORED, Phase.MISSED}),
+    ends=frozenset({Phase.SCORED, Phase.FAILED, Phase.ERRORED, Phase.MISSED, Phase.CALLED_OFF}),
     deadlines={Phase.WAITING_FOR_READINGS: timedelta(hours=18), Phase.SCORING: timedelta(hours=6)},
     new_attempts=(m.ScoringAttemptFailed,),
 )

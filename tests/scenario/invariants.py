@@ -9,17 +9,20 @@ from typing import Any
 
 from shared import records
 from shared.domain import messages as m
+from shared.domain.hold import Hold
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import FanOut, FanOutPhase
 from shared.domain.machine import Item
 from shared.domain.release import AWAITING, GATES, UP_TO_READY, Phase, Release
+from shared.domain.rollback import Phase as RollbackPhase
+from shared.domain.rollback import Rollback
 from shared.domain.scoring import QualityCheck, ScoringRun
 from shared.domain.values import OperationState, Stage
 from shared.relay import Work
 from tests.simulated import PRODUCTION_DEPLOYMENT, PROMOTION, SCORING, TEST_DEPLOYMENT, TEST_INFERENCE
 from tests.world import World
 
-OPENED = ("RegistryApproved", "ProductionApproved", "ProductionApprovedWhileOwned")
+OPENED = ("RegistryApproved", "ProductionApproved", "ProductionApprovedWhileOwned", "ProductionApprovedWhileHeld")
 ONCE_A_RELEASE = {PROMOTION, TEST_DEPLOYMENT, TEST_INFERENCE, PRODUCTION_DEPLOYMENT}
 
 
@@ -97,17 +100,38 @@ def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
     root, releases = world.circuit(circuit), world.releases(circuit)
     in_test = [r.id for r in releases if r.phase in (Phase.DEPLOYING_TO_TEST, Phase.TESTING)]
     in_production = [r.id for r in releases if r.phase in (Phase.DEPLOYING_TO_PRODUCTION, Phase.OBSERVING)]
+    in_production += [r.id for r in _rollbacks(world, circuit) if r.phase == RollbackPhase.ROLLING_BACK]
     assert in_test == ([root.test_owner] if root.test_owner else []), in_test
     assert in_production == ([root.production_owner] if root.production_owner else []), in_production
     # A version that is only told of may be no candidate at all: it is one once the platform has described it.
     candidates = [r for r in releases if r.phase in UP_TO_READY and r.phase != Phase.REGISTERED]
     assert len(candidates) <= 1, f"{candidates} are candidates at once: the newer supersedes the older"
     for candidate in candidates:
-        assert candidate.phase != Phase.READY or root.production_owner, f"{candidate.id} waits for nobody"
+        waits = root.production_owner or (candidate.held_since and _asks_again(world, candidate))
+        assert candidate.phase != Phase.READY or waits, f"{candidate.id} waits for nobody"
         if candidate.phase in (*AWAITING, Phase.READY):
             assert candidate.champion == root.serving, f"{candidate.id} was compared with {candidate.champion}"
+    standing = [
+        item.id for item in world.items(circuit).values() if isinstance(item, Hold) and item.phase == "standing"
+    ]
+    assert standing == ([root.hold] if root.hold else []), standing
+    assert root.serving or not root.verified, f"{root.verified} is verified and nothing serves"
+    assert root.serving or root.served_by in ("", *(r.id for r in _rollbacks(world, circuit))), "said by nobody"
+    assert not {proved.pair for proved in root.proved} & set(root.condemned), "a condemned pair is a target"
     if not root.production_owner:
         assert root.desired == root.serving, f"nobody deploys {root.desired} instead of {root.serving}"
+
+
+def _rollbacks(world: World, circuit: str) -> list[Rollback]:
+    found = [item for item in world.items(circuit).values() if isinstance(item, Rollback)]
+    return sorted(found, key=lambda rollback: rollback.created_at)
+
+
+def _asks_again(world: World, release: Release) -> bool:
+    return any(
+        isinstance(command, m.AskForProduction) and (command.item, command.step) == (release.id, release.step)
+        for command in _pending_commands(world)
+    )
 
 
 def _the_circuit_forgets_no_commit(world: World, circuit: str) -> None:
@@ -134,25 +158,46 @@ def _every_effect_once(world: World) -> None:
     for operation in world.operations.started.values():
         started[operation.purpose, operation.command_id.rsplit(".", 2)[0]] += 1
     for (purpose, item), count in started.items():
-        if purpose in ONCE_A_RELEASE:
+        rollback = world.items(item.partition("!")[0]).get(item)
+        if isinstance(rollback, Rollback):
+            assert count <= rollback.attempt, f"{item} deployed {count} times in {rollback.attempt} attempts"
+        elif purpose in ONCE_A_RELEASE:
             assert count == 1, f"{purpose} of {item} was started {count} times"
         if purpose == SCORING:
             run = world.items(item.partition("@")[0]).get(item)
             assert isinstance(run, ScoringRun), f"{item} was scored and is not there"
             assert run.attempt in (count, count + 1), f"{item} was scored {count} times in {run.attempt} attempts"
-    assert all(count == 1 for count in world.lake.publications.values()), world.lake.publications
+    for (circuit, day), count in world.lake.publications.items():
+        runs = [item for item in world.items(circuit).values() if isinstance(item, ScoringRun)]
+        scored = [run.id for run in runs if f"{run.origin:%Y-%m-%d}" == day]
+        assert count <= len(scored), f"{circuit} {day} was published {count} times by {scored}"
     assert all(count == 1 for count in world.approvals.asked.values()), world.approvals.asked
 
 
 def _what_is_deployed_was_proved_and_is_what_it_is_said_to_be(world: World, circuit: str) -> None:
     for operation in world.operations.started.values():
         if operation.purpose == PRODUCTION_DEPLOYMENT and operation.circuit == circuit:
-            release = operation.command_id.rsplit(".", 2)[0]
-            assert (circuit, operation.pair) in world.platform.tested, f"{release}'s pair was never tested as that pair"
-            opened = [event for event in world.events(release) if event in OPENED]
-            assert {"RegistryApproved"} < set(opened), f"{release} passed no more than {opened}"
+            item = operation.command_id.rsplit(".", 2)[0]
+            assert (circuit, operation.pair) in world.platform.tested, f"{item}'s pair was never tested as that pair"
+            if "!" in item:
+                _a_rollback_went_to_what_had_proved_itself(world, circuit, item)
+            else:
+                opened = [event for event in world.events(item) if event in OPENED]
+                assert {"RegistryApproved"} < set(opened), f"{item} passed no more than {opened}"
+    root = world.circuit(circuit)
+    if root.serving is None and not root.scoring:  # nothing serves, said aloud: what lies there is never asked
+        assert any(alert.startswith(root.served_by) for alert in world.topic.alerts()) or world.dead_letters()
+        return
     found = world.platform.deployed(Stage.PRODUCTION, circuit)
     assert (found.pair if found else None) == world.circuit(circuit).serving, f"{circuit} really serves {found}"
+
+
+def _a_rollback_went_to_what_had_proved_itself(world: World, circuit: str, identity: str) -> None:
+    rollback = next(rollback for rollback in _rollbacks(world, circuit) if rollback.id == identity)
+    earlier = [r for r in _rollbacks(world, circuit) if r.created_at < rollback.created_at]
+    assert rollback.target not in {r.bad for r in earlier}, f"{identity} went to what had been rolled back"
+    live = [r.pair for r in world.releases(circuit) if "ObservationPassed" in world.events(r.id)]
+    assert rollback.target in live, f"{identity} went to {rollback.target}, which never proved itself"
 
 
 def _every_version_has_its_release(world: World) -> None:
@@ -237,7 +282,7 @@ def _nothing_is_left_over(world: World) -> None:
     assert not world.queue.messages and not world.queue.poisoned and not world.signals
     open_items = {(item.id, item.step) for item in _open_items(world)}
     for command in _pending_commands(world):
-        assert isinstance(command, m.CheckDeadline), f"{command.id} still waits"
+        assert isinstance(command, (m.CheckDeadline, m.AskForProduction)), f"{command.id} still waits"
     assert not [item for item in _open_items(world) if isinstance(item, FanOut) and not world.dead_letters()]
     assert not world.operations.running(SCORING) or open_items
     for operation in world.operations.started.values():

@@ -13,13 +13,13 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, note, seed, settings
 
 from shared.domain.lake import ROOT as LAKE
-from shared.domain.messages import EtlDue, Person
+from shared.domain.messages import EtlDue, HoldRequested, Order, Person, ResumeRequested, RollbackRequested
 from shared.domain.release import GATES, Approval
 from shared.domain.rules import Rules
 from shared.domain.values import OperationState
@@ -71,13 +71,14 @@ class Answered:
     times: int
     late: int
     outdated: bool = False
+    lift_hold: bool = False
 
     def happen(self, world: World) -> None:
         for _ in range(6):  # an open gate is waited for a while
             if gates := _open_gates(world):
                 approval = gates[self.gate % len(gates)]
                 read = "an older digest" if self.outdated else approval.digest
-                answer = builders.decided(approval.id, read, self.person, self.decision)
+                answer = builders.decided(approval.id, read, self.person, self.decision, self.lift_hold)
                 for time in range(self.times):
                     world.told(answer, timedelta(minutes=self.late * time))
                 return
@@ -91,17 +92,23 @@ def _open_gates(world: World) -> list[Approval]:
 
 @dataclass(frozen=True)
 class Released:
-    """A newer version is registered, and an engineer says yes to whatever it asks for so many times ten minutes."""
+    """A newer version is registered, and an engineer says yes to whatever is asked for so many times ten minutes.
+
+    With `readings`, some arrive in the end, by which a pair that serves proves itself.
+    """
 
     circuit: int
     rounds: int
+    readings: bool = False
 
     def happen(self, world: World) -> None:
         Registered(self.circuit, 1, "first", 1, 0).happen(world)
         for _ in range(self.rounds):
             world.run(minutes=10)
             for approval in _open_gates(world):
-                world.told(builders.decided(approval.id, approval.digest))
+                world.told(builders.decided(approval.id, approval.digest, lift_hold="hold" in approval.evidence))
+        if self.readings:
+            world.commit()
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,23 @@ class EtlScheduled:
             world.told(EtlDue(root=LAKE, slot=slot))
 
 
+@dataclass(frozen=True)
+class Ordered:
+    """An operator orders something of a circuit, perhaps told twice."""
+
+    circuit: int
+    order: type[Order]
+    times: int
+    version: int | None = None
+
+    def happen(self, world: World) -> None:
+        circuit = world.fleet.circuits()[self.circuit]
+        named: dict[str, Any] = {"version": self.version} if self.order is RollbackRequested else {}
+        order = builders.ordered(self.order, circuit=circuit, **named)
+        for _ in range(self.times):
+            world.told(order)
+
+
 Yes: st.SearchStrategy[Action] = st.builds(
     Answered, st.integers(0, 2), st.just(builders.ENGINEER), st.just("approve"), st.just(1), st.just(0)
 )
@@ -162,6 +186,7 @@ AnyAnswer = st.builds(
     st.integers(1, 3),
     st.sampled_from((0, 1)),
     st.sampled_from((False, False, True)),
+    st.booleans(),
 )
 GOOD = (Fate(), Fate(events=2), Fate(minutes=20, events=3, event_late=5), NOT_TOLD)
 FAILS_AND_IS_TOLD_LATE = Fate(state=OperationState.FAILED, events=2, event_late=4)
@@ -184,8 +209,14 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
     others: st.SearchStrategy[Action] = st.one_of(
         st.builds(DailyChecked, few), st.builds(EtlScheduled, few), st.just(MadeAnew())
     )
-    released: st.SearchStrategy[Action] = st.builds(Released, circuit, st.integers(2, 6))
-    return st.one_of(commit, register, Yes, AnyAnswer, released, others)
+    ordered: st.SearchStrategy[Action] = st.one_of(
+        st.builds(
+            Ordered, circuit, st.just(RollbackRequested), st.integers(1, 2), st.sampled_from((None, None, None, 1, 2))
+        ),
+        st.builds(Ordered, circuit, st.sampled_from((HoldRequested, ResumeRequested, ResumeRequested)), few),
+    )
+    released: st.SearchStrategy[Action] = st.builds(Released, circuit, st.sampled_from((2, 4, 6, 8)), st.booleans())
+    return st.one_of(commit, register, Yes, AnyAnswer, released, released, ordered, ordered, others)
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,30 @@ from typing import Any
 from shared.domain import messages as m
 from shared.domain.circuit.checks import Checks
 from shared.domain.circuit.draft import CircuitDraft, Part
+from shared.domain.circuit.holds import Holds
 from shared.domain.circuit.releases import Releases
+from shared.domain.circuit.rollbacks import Rollbacks
 from shared.domain.circuit.root import Circuit
 from shared.domain.circuit.scorings import Scorings
 from shared.domain.circuit.trainings import Trainings
 from shared.domain.machine import Decision, Item, Kind
+from shared.domain.release import release_id
 from shared.domain.rules import Rules
 
-PARTS: tuple[type[Part[Any]], ...] = (Releases, Checks, Scorings, Trainings)
-"""In the order in which they say what follows: what frees or takes production comes before what is scored there."""
+PARTS: tuple[type[Part[Any]], ...] = (Rollbacks, Releases, Holds, Checks, Scorings, Trainings)
+"""In the order in which they say what follows, and are next for a production that is free: what frees or takes it comes
+before what is scored there."""
 KINDS: dict[type[Item], Kind] = {part.kind.item: part.kind for part in PARTS}
 
-__all__ = ["KINDS", "Circuit", "decide", "draft"]
+__all__ = ["KINDS", "Circuit", "decide", "draft", "recalled"]
+
+
+def recalled(circuit: Circuit, event: m.Event) -> str:
+    """The id of the release that the event is about even when it has ended; nothing for most events."""
+    if isinstance(event, m.RollbackRequested):
+        undone = circuit.desired or circuit.serving
+        return release_id(circuit.id, undone.model) if undone else ""
+    return ""
 
 
 def draft(circuit: Circuit, items: Mapping[str, Item], rules: Rules, now: datetime) -> CircuitDraft:

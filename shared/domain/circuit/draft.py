@@ -9,8 +9,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from shared.domain import messages as m
 from shared.domain.circuit.root import Circuit
+from shared.domain.hold import Hold
 from shared.domain.machine import Draft, Item, Kind, Line, NotAllowed, NotNow, Then
 from shared.domain.rules import Rules
+from shared.domain.values import Pair
 
 
 class CircuitDraft(Draft):
@@ -29,6 +31,20 @@ class CircuitDraft(Draft):
         super().__init__(circuit, items, now)
         self.rules = rules
         self._parts = {part.kind.item: part(self) for part in parts}
+        self._champion_changed = False
+        self._production_freed = False
+
+    @property
+    def hold(self) -> Hold | None:
+        """The circuit's standing hold."""
+        found = self.items.get(self.root.hold)
+        return found if isinstance(found, Hold) else None
+
+    def withheld(self) -> str:
+        """Why no deployment to production may begin now; nothing when it may. A rollback never asks."""
+        if self.hold:
+            return f"on hold by {self.hold.by}: {self.hold.why}"
+        return self.rules.standstill(self.now)
 
     def update(self, **changed: Any) -> None:
         """Change the circuit itself, and note since when what it says of production holds."""
@@ -63,11 +79,33 @@ class CircuitDraft(Draft):
         return moved
 
     def settle(self, item: Item, event: m.Event) -> None:
+        before = self.root
         self._parts[type(item)].settle(item, event)
+        self._champion_changed = before.serving != self.root.serving
+        withheld = isinstance(event, m.ProductionWithheld)  # it may not be deployed now, whatever these rules say
+        self._production_freed = bool(before.production_owner) and not self.root.production_owner and not withheld
 
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
+        freed = self._production_freed
+        if self._champion_changed:
+            for part in self._parts.values():
+                yield from part.champion_changed(item.id)
+        if freed:
+            yield from self.next_for_production()
         for part in self._parts.values():
             yield from part.follow(item, event)
+
+    def next_for_production(self) -> Iterable[Line]:
+        """Who takes production, now that it is free: the first kind, in the order of the parts, of which one waits."""
+        for part in self._parts.values():
+            if lines := [] if self.root.production_owner else part.next_for_production():
+                yield from lines
+                return
+
+    def undo(self, bad: Pair, rollback: str, reason: str) -> Iterable[Line]:
+        """What a rollback makes of those who put the pair into production, or were about to."""
+        for part in self._parts.values():
+            yield from part.undone(bad, rollback, reason)
 
     def offered(self, item: Item) -> Mapping[str, Any]:
         return {"phase": item.phase, "reason": item.reason, **self._parts[type(item)].offered(item)}
@@ -117,6 +155,18 @@ class Part(ABC, Generic[ItemT]):
 
     def settle(self, item: ItemT, event: m.Event) -> None:
         """Bring the circuit in line with the moved item."""
+
+    def champion_changed(self, by: str) -> Iterable[Line]:
+        """What follows for this kind when another pair serves; `by`: the item that made it so."""
+        return ()
+
+    def next_for_production(self) -> list[Line]:
+        """What follows for the one of this kind that waits for production, which is free; nothing when none waits."""
+        return []
+
+    def undone(self, bad: Pair, rollback: str, reason: str) -> Iterable[Line]:
+        """What follows for this kind when a rollback takes the pair out of production."""
+        return ()
 
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
         """What follows for this kind from the move of any item, its own or another's."""

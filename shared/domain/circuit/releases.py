@@ -10,11 +10,12 @@ from shared.domain import approvals
 from shared.domain import messages as m
 from shared.domain import release as r
 from shared.domain.circuit.draft import Part
+from shared.domain.hold import HOLD
 from shared.domain.machine import Item, Line, NotAllowed, NotNow, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import RELEASE, Phase, Release, release_id
 from shared.domain.scoring import LIMIT_TAGS, ScoringRun, limits
-from shared.domain.values import Channel, Gate
+from shared.domain.values import Channel, Gate, Pair
 
 _KEPT_TAGS = ("mae", "rmse", "r2", "naive_mae", "skill", *LIMIT_TAGS)
 
@@ -72,9 +73,26 @@ class Releases(Part[Release]):
         if not approvals.may_answer(approval, event.person):
             asked = " and ".join(" or ".join(groups) for groups in approval.requirement)
             raise NotAllowed(f"{event.person.username} is not in a group that this gate asks ({asked})", "forbidden")
+        if event.lift_hold and not self._may_lift(approval):
+            raise NotAllowed(
+                f"the evidence of {event.approval} shows no hold that stands: answer without lifting it, or resume the"
+                " circuit",
+                "changed",
+            )
         if any(a.person.oid == event.person.oid and a.decision == event.decision for a in approval.answers):
             raise NotNow("this answer is recorded already")
-        return [Line(RELEASE, self._answer(release, approval, event), release.id)]
+        answered = self._answer(release, approval, event)
+        lines = [Line(RELEASE, answered, release.id)]
+        lifts = [answer for answer in (*approval.answers, event) if answer.lift_hold]
+        if lifts and isinstance(answered, m.GateApproved) and self._may_lift(approval):
+            reason = f"lifted with the approval of {release.id}"
+            lifted = m.HoldLifted(root=self.root.id, by=lifts[0].person.username, reason=reason)
+            lines.append(Line(HOLD, lifted, self.root.hold))
+        return lines
+
+    def _may_lift(self, approval: r.Approval) -> bool:
+        """Whether the hold that stands is the one that people were shown with this gate."""
+        return bool(self.root.hold) and approval.evidence.get("hold", {}).get("id") == self.root.hold
 
     def _answer(self, release: Release, approval: r.Approval, event: m.ApprovalDecided) -> m.Event:
         fields = event.model_dump()
@@ -89,8 +107,9 @@ class Releases(Part[Release]):
             return m.ApprovalCounted(**fields, counts=True, note="the gate asks for more approvals")
         if approval.gate is Gate.REGISTRY:
             return m.RegistryApproved(**fields)
-        free = not self.root.production_owner
-        return m.ProductionApproved(**fields) if free else m.ProductionApprovedWhileOwned(**fields)
+        if self.root.production_owner:
+            return m.ProductionApprovedWhileOwned(**fields)
+        return m.ProductionApprovedWhileHeld(**fields) if self.draft.withheld() else m.ProductionApproved(**fields)
 
     def outcome(self, release: Release, event: m.Outcome) -> m.Event:
         expect_look(release.operation, event)
@@ -103,6 +122,20 @@ class Releases(Part[Release]):
             if dict(event.tags) == dict(release.tags):
                 raise NotNow("the tags are as they were")
             return m.EvidenceChanged(**event.model_dump())
+        if release.phase == Phase.READY:
+            return self._at_ready(release, event)
+        return event
+
+    def _at_ready(self, release: Release, event: m.Outcome) -> m.Event:
+        withheld = self.draft.withheld()
+        if isinstance(event, m.ProductionAsked):
+            if event.looks != release.held_looks or self.root.production_owner:
+                raise NotNow("another look came first, or something else owns production and will let go of it")
+            if withheld:
+                return m.ProductionStillHeld(**event.model_dump(), reason=withheld)
+            return m.ProductionFreed(root=self.root.id)
+        if isinstance(event, m.DeadlinePassed) and self._held_for(release):
+            return m.DeadlineMoved(**event.model_dump())
         return event
 
     def moved(self, release: Release, event: m.Event, then: Then, begun: bool) -> Release:
@@ -121,6 +154,8 @@ class Releases(Part[Release]):
             changed["approval"] = release.approval.model_copy(update={"asked_at": event.asked_at})
         if isinstance(event, (m.ObservationCounted, m.ObservationPassed)):
             changed["observed"] = release.observed + 1
+        if release.phase == Phase.READY:
+            changed |= self._held(release, event)
         if m.RequestApproval in then.commands:
             gate = r.GATES[Phase(release.phase)]
             changed |= {
@@ -135,6 +170,7 @@ class Releases(Part[Release]):
                     self.now,
                     self.rules.approval_timeout,
                     self.rules.approval_channel,
+                    hold=self.draft.hold if gate is Gate.PRODUCTION else None,
                 ),
                 "deadline": self.now + self.rules.approval_timeout,
             }
@@ -143,6 +179,23 @@ class Releases(Part[Release]):
         if release.phase == Phase.DEPLOYING_TO_PRODUCTION and self.root.production_owner != release.id:
             changed["previous"] = self.root.serving
         return release.model_copy(update=changed)
+
+    def _held(self, release: Release, event: m.Event) -> dict[str, Any]:
+        """How long nothing could be done; a deadline that comes meanwhile moves by as much."""
+        if isinstance(event, (m.ProductionApprovedWhileHeld, m.ProductionHeld, m.ProductionWithheld)):
+            return {"held_since": self.now, "held_looks": release.held_looks + 1}
+        looked: dict[str, Any] = {"held_for": self._held_for(release), "held_looks": release.held_looks + 1}
+        if isinstance(event, m.ProductionStillHeld):
+            return {**looked, "held_since": self.now}
+        if isinstance(event, m.DeadlineMoved):
+            since = self.now if self.draft.withheld() else None
+            moved = {"deadline": self.now + max(looked["held_for"], timedelta(minutes=1)), "reason": ""}
+            return {**moved, **looked, "held_for": timedelta(), "held_since": since}
+        return {}
+
+    def _held_for(self, release: Release) -> timedelta:
+        running = self.now - release.held_since if release.held_since else timedelta()
+        return release.held_for + running
 
     def settle(self, release: Release, event: m.Event) -> None:
         """Which version is the newest, who owns the two deployments, and what is meant to serve, serves, is verified.
@@ -158,50 +211,63 @@ class Releases(Part[Release]):
         if phase == Phase.DEPLOYING_TO_PRODUCTION:
             self.draft.update(production_owner=release.id, desired=release.pair)
         elif self.root.production_owner == release.id:
+            kept = {name: release.tags[name] for name in _KEPT_TAGS if name in release.tags}
             if isinstance(event, m.DeployedToProduction):
-                kept = {name: release.tags[name] for name in _KEPT_TAGS if name in release.tags}
-                self.draft.update(serving=release.pair, serving_tags=kept, served_by=release.id)
+                self.draft.update(serving=release.pair, serving_tags=kept, served_by=release.id, scoring=True)
             if phase == Phase.LIVE:
-                self.draft.update(verified=release.pair, production_owner="")
-            elif phase in r.ENDS:  # what serves goes on serving
+                proved = self.root.proven(release.pair, kept, self.now)
+                self.draft.update(verified=release.pair, proved=proved, production_owner="")
+            elif phase in r.ENDS or phase == Phase.READY:  # what serves goes on serving
                 self.draft.update(desired=self.root.serving, production_owner="")
 
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
         if isinstance(item, Release) and isinstance(event, m.ModelDescribed):
             yield from self._superseded(by=item)
-        if isinstance(event, m.DeployedToProduction):
-            yield from self._champion_changed(except_for=item.id)
-        if isinstance(item, Release) and item.phase in r.ENDS and not self.root.production_owner:
-            yield from self._production_freed()
-        if isinstance(event, m.ScoringVerified) and isinstance(item, ScoringRun):
-            yield from self._observed(item)
+        if isinstance(event, (m.ScoringVerified, m.ScoringRefused)) and isinstance(item, ScoringRun):
+            yield from self._observed(item, event)
 
     def _superseded(self, by: Release) -> list[Line]:
         superseded = m.SupersededByNewer(root=self.root.id, successor=by.id)
         older = [release for release in self.open() if release.phase in r.UP_TO_READY and release.version < by.version]
         return [Line(RELEASE, superseded, release.id) for release in older]
 
-    def _champion_changed(self, except_for: str) -> list[Line]:
+    def champion_changed(self, by: str) -> list[Line]:
         changed = m.ChampionChanged(root=self.root.id)
         return [
             Line(RELEASE, changed, release.id)
             for release in self.open()
-            if release.id != except_for
+            if release.id != by
             and release.phase in (*r.AWAITING, Phase.READY)
             and release.champion != self.root.serving
         ]
 
-    def _production_freed(self) -> list[Line]:
-        freed = m.ProductionFreed(root=self.root.id)
-        return [Line(RELEASE, freed, ready.id) for ready in self.open() if ready.phase == Phase.READY][:1]
+    def next_for_production(self) -> list[Line]:
+        ready = [release for release in self.open() if release.phase == Phase.READY]
+        if not ready:
+            return []
+        if withheld := self.draft.withheld():
+            return [Line(RELEASE, m.ProductionHeld(root=self.root.id, reason=withheld), ready[0].id)]
+        return [Line(RELEASE, m.ProductionFreed(root=self.root.id), ready[0].id)]
 
-    def _observed(self, run: ScoringRun) -> list[Line]:
+    def undone(self, bad: Pair, rollback: str, reason: str) -> Iterable[Line]:
+        release = self.draft.items.get(release_id(self.root.id, bad.model))
+        undone = (Phase.DEPLOYING_TO_PRODUCTION, Phase.OBSERVING, Phase.LIVE)
+        if isinstance(release, Release) and release.phase in undone and release.pair == bad:
+            rolled_back = m.ReleaseRolledBack(root=self.root.id, rollback=rollback, reason=reason)
+            yield Line(RELEASE, rolled_back, release.id)
+
+    def _observed(self, run: ScoringRun, event: m.ScoringVerified | m.ScoringRefused) -> list[Line]:
+        """What a scoring says of the pair that is observed. Machinery that broke says nothing about it."""
         lines = []
         for release in self.open():
             if release.phase == Phase.OBSERVING and release.pair == run.pair:
-                enough = release.observed + 1 >= self.rules.verified_scorings
-                event = m.ObservationPassed if enough else m.ObservationCounted
-                lines.append(Line(RELEASE, event(root=self.root.id), release.id))
+                observed: m.Event = m.ObservationCounted(root=self.root.id)
+                if isinstance(event, m.ScoringRefused):
+                    reason = f"predictions refused: {'; '.join(event.problems)}"
+                    observed = m.ObservationFailed(root=self.root.id, reason=reason)
+                elif release.observed + 1 >= self.rules.verified_scorings:
+                    observed = m.ObservationPassed(root=self.root.id)
+                lines.append(Line(RELEASE, observed, release.id))
         return lines
 
     def offered(self, item: Release) -> dict[str, Any]:
@@ -220,6 +286,8 @@ class Releases(Part[Release]):
         }
         if item.environment:
             offered |= {"pair": item.pair, "previous": self.root.serving}
+        if item.phase == Phase.READY:
+            offered["held_looks"] = item.held_looks
         if item.phase in (Phase.REGISTERED, Phase.AWAITING_REGISTRY_APPROVAL):
             offered["looks"] = item.tag_looks
         if item.approval:
@@ -234,6 +302,10 @@ class Releases(Part[Release]):
         return offered
 
     def delay(self, item: Release) -> timedelta:
+        if item.phase == Phase.READY:
+            # A hold that is lifted wakes who waits; a freeze or a stop that ends has to be noticed.
+            longest = timedelta(hours=6) if self.draft.hold else timedelta(minutes=30)
+            return backoff(item.held_looks, timedelta(minutes=1), longest)
         if item.operation:
             first = self.rules.first_job_look if item.phase == Phase.TESTING else self.rules.first_look
             return backoff(item.operation.looks, first, self.rules.longest_look)

@@ -6,14 +6,26 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from shared.domain.machine import Root
-from shared.domain.values import Pair
+from shared.domain.values import Pair, Value
+
+PAIRS_KEPT = 10
+"""Proved and condemned pairs that a circuit remembers; the newest ones."""
+
+
+class Proved(Value):
+    """A pair that served and was verified (UTC), with the tags that scoring it takes."""
+
+    pair: Pair
+    at: datetime
+    tags: Mapping[str, str] = {}
 
 
 class Circuit(Root):
     """`desired` is set with the deploy command, `serving` by its outcome, `verified` when serving has proved itself.
 
     `served_by` put `serving` there, at `serving_since`. From `expected_since` on, without a break, a scoring a day is
-    expected; times are UTC.
+    expected; times are UTC. `proved` are the pairs that a rollback may go back to, the one that served last first;
+    `condemned` were rolled back and are none of them. An owner is the id of the item whose affair a deployment is.
     """
 
     desired: Pair | None = None
@@ -23,12 +35,22 @@ class Circuit(Root):
     served_by: str = ""
     serving_since: datetime | None = None
     expected_since: datetime | None = None
+    proved: tuple[Proved, ...] = ()
+    condemned: tuple[Pair, ...] = ()
     test_owner: str = ""
     production_owner: str = ""
     scoring: bool = True
+    rollbacks: int = 0
+    hold: str = ""
+    holds: int = 0
     newest_version: int = 0
     newest_reading: datetime | None = None
     table: str = ""
     former_tables: tuple[str, ...] = ()
     delta_version: int | None = None
     scored_through: datetime | None = None
+
+    def proven(self, pair: Pair, tags: Mapping[str, str], at: datetime) -> tuple[Proved, ...]:
+        """The proved pairs with this one first: it is what served last."""
+        others = [proved for proved in self.proved if proved.pair != pair]
+        return (Proved(pair=pair, at=at, tags=tags), *others)[:PAIRS_KEPT]

@@ -13,6 +13,7 @@ from shared.domain.machine import Item, Line, NotNow, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import Release
 from shared.domain.scoring import SCORING, Phase, ScoringRun, limits, scoring_id
+from shared.domain.values import Pair
 
 FORMER_TABLES = 5
 """Tables that a late commit is not taken from; the newest ones."""
@@ -70,6 +71,24 @@ class Scorings(Part[ScoringRun]):
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
         if isinstance(item, Release) and item.phase in (r.Phase.OBSERVING, *r.ENDS):
             yield from self._due(self.rules.origin(self.now))
+        if isinstance(event, m.RolledBack):
+            yield from self._verify(self.rules.origin(self.now))
+
+    def undone(self, bad: Pair, rollback: str, reason: str) -> Iterable[Line]:
+        off = m.ScoringCalledOff(root=self.root.id, reason=f"{bad} was taken out of production by {rollback}")
+        for run in list(self.draft.items.values()):
+            if isinstance(run, ScoringRun) and run.phase == Phase.SCORING and run.pair == bad:
+                yield Line(SCORING, off, run.id)
+
+    def _verify(self, origin: datetime) -> list[Line]:
+        """The newest origin scored by the pair that serves again, also when another pair has scored it."""
+        newest = self.root.newest_reading
+        if lines := self._due(origin):
+            return lines
+        if newest is None or newest < origin or not self.root.scoring or self.root.desired != self.root.serving:
+            return []
+        again = {**self._run(origin), "id": f"{scoring_id(self.root.id, origin)}+{self.root.rollbacks}"}
+        return [Line(SCORING, m.VerificationDue(root=self.root.id, origin=origin), created=again)]
 
     def offered(self, item: ScoringRun) -> dict[str, Any]:
         return {

@@ -1,0 +1,74 @@
+"""What people order of a circuit over HTTP: roll back, hold, resume; and what was ordered."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import azure.functions as func
+from pydantic import BaseModel, ConfigDict, Field
+
+from functions.http import NotFound, answer, answers_problems, body_of, caller, operator, path, recorded
+from functions.releases import CIRCUIT
+from shared.domain import messages as m
+from shared.wiring import wired
+
+bp = func.Blueprint()
+
+
+class OrderBody(BaseModel):
+    """Why; `request` is the caller's own name for the order: sent again, it is done once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=3, max_length=500)
+    request: str = Field(default_factory=lambda: uuid4().hex, pattern=r"^[A-Za-z0-9-]{8,64}$")
+
+
+class RollbackBody(OrderBody):
+    """`version`: the model version to go back to; without it, the last pair that proved itself."""
+
+    version: int | None = Field(default=None, ge=1, le=999_999_999)
+
+
+def _ordered(req: func.HttpRequest, person: m.Person, order: type[m.Order], body: type[OrderBody]) -> func.HttpResponse:
+    circuit = _known(req)
+    fields: dict[str, Any] = body_of(req, body).model_dump()
+    return recorded(wired().application.advance(order(root=circuit, person=person, **fields)), circuit)
+
+
+def _known(req: func.HttpRequest) -> str:
+    """A circuit of the configuration, or one that was and still serves."""
+    circuit = path(req, "circuit", CIRCUIT, "P001_C001")
+    if circuit not in wired().application.directory.circuits() and wired().queries.root(circuit) is None:
+        raise NotFound(f"there is no circuit {circuit!r}")
+    return circuit
+
+
+@bp.route("circuits/{circuit}/orders", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def list_orders(req: func.HttpRequest) -> func.HttpResponse:
+    """The circuit's rollbacks and holds, newest first, each with its history."""
+    caller(req)
+    return answer({"orders": wired().queries.orders(_known(req))})
+
+
+@bp.route("circuits/{circuit}/rollback", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def roll_back(req: func.HttpRequest) -> func.HttpResponse:
+    """Back to the last pair that proved itself, or to a named version; nothing holds it up."""
+    return _ordered(req, operator(req), m.RollbackRequested, RollbackBody)
+
+
+@bp.route("circuits/{circuit}/hold", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def hold(req: func.HttpRequest) -> func.HttpResponse:
+    """No release enters production until the circuit is resumed; what is under way ends."""
+    return _ordered(req, operator(req), m.HoldRequested, OrderBody)
+
+
+@bp.route("circuits/{circuit}/resume", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def resume(req: func.HttpRequest) -> func.HttpResponse:
+    """The hold ends, and what is ready goes on."""
+    return _ordered(req, operator(req), m.ResumeRequested, OrderBody)
