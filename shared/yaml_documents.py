@@ -12,6 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+# libyaml reads ten times as fast; wheels have it, a PyYAML that was built without it reads the same, only later.
+SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Key = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -99,7 +101,7 @@ class YamlReader:
             return None
         try:
             # Some YAML errors only show when scalars are constructed (an impossible date, for example).
-            loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+            loader = SafeLoader(path.read_text(encoding="utf-8"))
             node = loader.get_single_node()
             places: dict[Key, tuple[str, int]] = {(): (name, 1)}
             content = self._construct(loader, node, (), name, places) if node else {}
