@@ -144,7 +144,7 @@ def recorded(advanced: Advanced, root: str) -> func.HttpResponse:
         return problem(STATUS_OF_REFUSAL.get(advanced.code, 409), "Not possible", advanced.reason)
     moved = [{"item": line.item, "event": line.event, "phase": line.after} for line in advanced.history]
     status = 200 if advanced.verdict is Verdict.APPLIED else 208
-    return answer({"circuit": root, "recorded": moved, "note": advanced.reason}, status)
+    return answer({"root": root, "recorded": moved, "note": advanced.reason}, status)
 
 
 def page_of(req: func.HttpRequest) -> tuple[int, str | None]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from functions.http import NotFound, answer, answers_problems, body_of, caller, operator, path, recorded
 from functions.releases import CIRCUIT
 from shared.domain import messages as m
+from shared.domain.fleet import ROOT as FLEET
 from shared.wiring import wired
 
 bp = func.Blueprint()
@@ -43,6 +44,33 @@ def _known(req: func.HttpRequest) -> str:
     if circuit not in wired().application.directory.circuits() and wired().queries.root(circuit) is None:
         raise NotFound(f"there is no circuit {circuit!r}")
     return circuit
+
+
+@bp.route("fleet", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def show_fleet(req: func.HttpRequest) -> func.HttpResponse:
+    """Whether the fleet is stopped or frozen, by whom and why, and every stop with its history."""
+    caller(req)
+    application = wired().application
+    return answer(wired().queries.fleet(application.directory.rules(FLEET), application.ports.clock.now()))
+
+
+@bp.route("fleet/stop", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def stop_fleet(req: func.HttpRequest) -> func.HttpResponse:
+    """No release enters any production; approvals may be given, what is under way ends, rollbacks go on."""
+    return _ordered_of_fleet(operator(req), m.FleetStopped, body_of(req, OrderBody))
+
+
+@bp.route("fleet/resume", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def resume_fleet(req: func.HttpRequest) -> func.HttpResponse:
+    """The fleet's stop ends; what is ready goes on within half an hour."""
+    return _ordered_of_fleet(operator(req), m.FleetResumed, body_of(req, OrderBody))
+
+
+def _ordered_of_fleet(person: m.Person, order: type[m.Order], body: OrderBody) -> func.HttpResponse:
+    return recorded(wired().application.advance(order(root=FLEET, person=person, **body.model_dump())), FLEET)
 
 
 @bp.route("circuits/{circuit}/orders", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)

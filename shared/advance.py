@@ -9,8 +9,10 @@ from datetime import datetime
 
 from shared import records
 from shared.domain import circuit as circuit_domain
+from shared.domain import fleet as fleet_domain
 from shared.domain import lake as lake_domain
 from shared.domain.circuit import Circuit
+from shared.domain.fleet import FleetState
 from shared.domain.lake import Lake
 from shared.domain.machine import Decision, HistoryLine, Verdict
 from shared.domain.messages import Event
@@ -88,6 +90,8 @@ class Advance:
         rules = self._rules_of(event.root)
         if isinstance(loaded.root, Lake):
             return lake_domain.decide(loaded.root, loaded.items, event, rules, now)
+        if isinstance(loaded.root, FleetState):
+            return fleet_domain.decide(loaded.root, loaded.items, event, now)
         assert isinstance(loaded.root, Circuit)
         return circuit_domain.decide(loaded.root, loaded.items, event, rules, now)
 

@@ -31,6 +31,7 @@ operation in progress, costs time and no release, as long as its deadline allows
 SLOT_WAIT = timedelta(seconds=5)
 LONGEST_SLOT_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(minutes=10)
+STOP_READ_EVERY = timedelta(minutes=1)
 
 
 class Application:
@@ -44,6 +45,7 @@ class Application:
         self.dead_letters = DeadLetters(ports.store, ports.documents, ports.clock)
         self._advance = Advance(ports.store, ports.clock, self._rules)
         self._slot_wait = slot_wait
+        self._stopped: tuple[datetime | None, str] = (None, "")
 
     def advance(self, event: m.Event) -> Advanced:
         """Apply a fact and send what it commands; a command that the nudge loses is found by the sweep."""
@@ -165,4 +167,11 @@ class Application:
         self.ports.queue.send(work.to_json(), delay_seconds=wait.total_seconds())
 
     def _rules(self, root: str) -> Rules:
-        return self.directory.rules(root)
+        """The configured rules, and whether the fleet is stopped, read at most once a minute."""
+        now = self.ports.clock.now()
+        read_at, stopped = self._stopped
+        if read_at is None or now - read_at >= STOP_READ_EVERY:
+            stopped = records.stopped(self.ports.store)
+            self._stopped = (now, stopped)
+        rules = self.directory.rules(root)
+        return rules.model_copy(update={"stopped": stopped}) if stopped else rules

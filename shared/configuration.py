@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from shared.domain.freeze import FreezeWindow
 from shared.domain.values import ENVIRONMENT, version_numbers
 from shared.yaml_documents import ConfigurationError, Key, YamlDocument, YamlReader
 
@@ -207,10 +208,14 @@ class ApprovalGates(Frozen):
 
 
 class Observation(Frozen):
-    """A release is observed until this many scorings were verified, or for `hours` if given."""
+    """A release is observed until this many scorings were verified, or for `hours` if given.
+
+    `rolls_back`: whether refused predictions of what is observed undo it at once, or people decide.
+    """
 
     verified_scorings: int = Field(default=1, ge=1)
     hours: int | None = Field(default=None, ge=1)
+    rolls_back: bool = True
 
 
 class Policy(Frozen):
@@ -221,6 +226,7 @@ class Policy(Frozen):
     approval_groups: ApprovalGates = ApprovalGates()
     approval_timeout_hours: int = Field(default=24, ge=1)
     observation: Observation = Observation()
+    freeze_windows: tuple[FreezeWindow, ...] = ()
     max_parallel_training: int = Field(default=5, ge=1)
     max_parallel_invocations: int = Field(default=20, ge=1)
     defaults: dict[str, Any] = {}

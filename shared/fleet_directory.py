@@ -23,6 +23,8 @@ class FleetDirectory:
             requirements={Gate.REGISTRY: gates.registry, Gate.PRODUCTION: gates.production},
             approval_channel=Channel(settings.approval_channel),
             origin_hour=fleet.policy.scoring_origin_hour,
+            freeze_windows=fleet.policy.freeze_windows,
+            rolls_back=fleet.policy.observation.rolls_back,
             verified_scorings=fleet.policy.observation.verified_scorings,
             approval_timeout=timedelta(hours=fleet.policy.approval_timeout_hours),
             first_look=timedelta(seconds=settings.first_look_seconds),

@@ -97,7 +97,9 @@ class Handling:
         hold = next((item for item in circuit.items.values() if isinstance(item, Hold)), None)
         if hold:
             return f"on hold by {hold.by}: {hold.why}"
-        return self.directory.rules(circuit.root.id).standstill(self.ports.clock.now())
+        rules = self.directory.rules(circuit.root.id)
+        rules = rules.model_copy(update={"stopped": records.stopped(self.ports.store)})
+        return rules.standstill(self.ports.clock.now())
 
 
 C = TypeVar("C", bound=m.Command)

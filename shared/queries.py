@@ -16,6 +16,8 @@ from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.comparison import numbers
 from shared.domain.explain import Explanation, explain
+from shared.domain.fleet import ROOT as FLEET
+from shared.domain.fleet import STOP
 from shared.domain.hold import HOLD, Hold
 from shared.domain.machine import Kind
 from shared.domain.messages import ApprovalRequested
@@ -122,12 +124,24 @@ class Queries:
 
     def orders(self, circuit: str) -> list[Mapping[str, Any]]:
         """The circuit's rollbacks and holds, newest first, each with its history."""
-        partition = self._store.shard_of(circuit)
         open_items = [item for item in self._load(circuit).items.values() if isinstance(item, (Rollback, Hold))]
-        ranges = [records.finished_range(circuit, kind) for kind in (ROLLBACK, HOLD)]
-        ended = [records.item_from(row) for each in ranges for row in self._store.read_range(partition, *each)]
+        ended = [records.item_from(row) for kind in (ROLLBACK, HOLD) for row in self._finished(circuit, kind)]
         newest = sorted([*open_items, *ended], key=lambda item: (item.created_at, item.id), reverse=True)
         return [{**item.model_dump(mode="json"), "history": self.history(circuit, item.id)} for item in newest]
+
+    def fleet(self, rules: Rules, now: datetime) -> Mapping[str, Any]:
+        """Why no release enters production now (nothing: it may), and every stop of the fleet, newest first."""
+        loaded = self._load(FLEET)
+        ended = [records.item_from(row) for row in self._finished(FLEET, STOP)]
+        stops = sorted([*loaded.items.values(), *ended], key=lambda stop: stop.created_at, reverse=True)
+        stopped = loaded.root.model_dump()["stopped"]
+        return {
+            "standstill": rules.model_copy(update={"stopped": stopped}).standstill(now),
+            "stops": [{**stop.model_dump(mode="json"), "history": self.history(FLEET, stop.id)} for stop in stops],
+        }
+
+    def _finished(self, root: str, kind: Kind) -> list[Row]:
+        return self._store.read_range(self._store.shard_of(root), *records.finished_range(root, kind))
 
     def history(self, root: str, item: str) -> list[Mapping[str, Any]]:
         """Everything that happened to one item, in order."""

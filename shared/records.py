@@ -24,15 +24,17 @@ from typing import Any
 from urllib.parse import quote
 
 from shared.domain import circuit as circuit_domain
+from shared.domain import fleet as fleet_domain
 from shared.domain import lake as lake_domain
 from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
+from shared.domain.fleet import FleetState
 from shared.domain.lake import Lake
 from shared.domain.machine import Decision, Item, Kind, Root
 from shared.domain.messages import Command, Event, LookAtGate, decode, encode
 from shared.domain.release import GATES, RELEASE, Approval, Release
 from shared.domain.values import Channel
-from shared.ports import Row, Write
+from shared.ports import Row, StateStore, Write
 
 JOBS = "jobs"
 GATE_RUNS = "gate-runs"
@@ -43,7 +45,9 @@ STARTS = "starts"
 OPEN_GATES = ("$gate|", "$gate|~")
 """The range of a shard's open gates."""
 
-KINDS: dict[type[Item], Kind] = {**circuit_domain.KINDS, **lake_domain.KINDS}
+KINDS: dict[type[Item], Kind] = {**circuit_domain.KINDS, **lake_domain.KINDS, **fleet_domain.KINDS}
+ROOTS: Mapping[str, type[Root]] = {lake_domain.ROOT: Lake, fleet_domain.ROOT: FleetState}
+"""Roots that are no circuit, by key."""
 _BY_LETTER = {kind.letter: kind for kind in KINDS.values()}
 
 
@@ -107,6 +111,12 @@ def finished_key(root: str, kind: Kind, item: str) -> str:
     return f"{root}|8|{kind.letter}|{safe(item)}"
 
 
+def stopped(store: StateStore) -> str:
+    """By whom and why the fleet is stopped; nothing when it is not."""
+    row = store.read(store.shard_of(fleet_domain.ROOT), f"{fleet_domain.ROOT}|0")
+    return str(row.body["stopped"]) if row else ""
+
+
 def recalled(loaded: Loaded, event: Event) -> str | None:
     """The key of an ended release that the event is about as well: a rollback undoes a live one."""
     if not isinstance(loaded.root, Circuit):
@@ -117,7 +127,7 @@ def recalled(loaded: Loaded, event: Event) -> str | None:
 
 def load(root: str, rows: Sequence[Row]) -> Loaded:
     """The root and its open items from the rows of `root_range`."""
-    fresh: Root = Lake(id=root) if root == lake_domain.ROOT else Circuit(id=root)
+    fresh: Root = ROOTS.get(root, Circuit)(id=root)
     items: dict[str, Item] = {}
     for row in rows:
         if row.key == f"{root}|0":

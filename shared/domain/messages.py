@@ -487,6 +487,20 @@ class ResumeRequested(Order):
     """A person ends the circuit's hold."""
 
 
+class FleetStopped(Order):
+    """A person stops the fleet: no release enters any circuit's production."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"by": self.person.username, "why": self.reason}
+
+
+class FleetResumed(Order):
+    """A person ends the fleet's stop."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"lifted_by": self.person.username}
+
+
 class HoldPlaced(Consequence):
     """No release enters production until the hold is lifted; placed again, it takes the newer reason."""
 

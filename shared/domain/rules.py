@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from shared.domain.freeze import FreezeWindow
 from shared.domain.values import Channel, Gate, Value
 
 REQUIRED_TAGS = (
@@ -47,6 +48,9 @@ class Rules(Value):
     longest_look: timedelta = timedelta(minutes=5)
     scoring_attempts: int = 3
     rollback_attempts: int = 3
+    freeze_windows: tuple[FreezeWindow, ...] = ()
+    stopped: str = ""
+    """By whom and why the whole fleet is stopped; read at most once a minute, and again before a deployment."""
     rolls_back: bool = True
     """Whether a failed observation is rolled back without asking; people decide where it is not."""
     retry_after: timedelta = timedelta(minutes=2)
@@ -56,8 +60,11 @@ class Rules(Value):
     out_of_range_rate: float = 0.05
 
     def standstill(self, now: datetime) -> str:
-        """Why no circuit's production may be deployed to now; nothing when it may."""
-        return ""
+        """Why no release may enter production now, whatever its circuit; nothing when it may."""
+        if self.stopped:
+            return f"the fleet is {self.stopped}"
+        window = next((window for window in self.freeze_windows if window.holds(now)), None)
+        return f"frozen ({window.name}, until {window.ends} UTC)" if window else ""
 
     def origin(self, now: datetime) -> datetime:
         """The newest forecast origin that is not in the future (UTC)."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from shared import records
 from shared.domain import messages as m
+from shared.domain.fleet import ROOT as FLEET
 from shared.domain.hold import Hold
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import FanOut, FanOutPhase
@@ -48,7 +49,7 @@ def check_at_rest(world: World) -> None:
     _every_version_has_its_release(world)
     _every_commit_reached_its_circuits(world)
     commands = {(type(command), command.item) for command in world.done}
-    for root in (LAKE, *world.fleet.circuits()):
+    for root in (LAKE, FLEET, *world.fleet.circuits()):
         for item in world.items(root).values():
             _history_is_gapless(world, root, item)
             _nothing_ended_before_its_time(world, root, item)
@@ -74,7 +75,7 @@ def check_replay_changes_nothing(world: World) -> None:
 
 def _open_items(world: World) -> list[Item]:
     found = []
-    for root in (LAKE, *world.fleet.circuits()):
+    for root in (LAKE, FLEET, *world.fleet.circuits()):
         found += [item for item in world.items(root).values() if item.phase not in records.KINDS[type(item)].ends]
     return found
 

@@ -18,8 +18,18 @@ from typing import Any, Protocol
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, note, seed, settings
 
+from shared.domain.fleet import ROOT as FLEET
 from shared.domain.lake import ROOT as LAKE
-from shared.domain.messages import EtlDue, HoldRequested, Order, Person, ResumeRequested, RollbackRequested
+from shared.domain.messages import (
+    EtlDue,
+    FleetResumed,
+    FleetStopped,
+    HoldRequested,
+    Order,
+    Person,
+    ResumeRequested,
+    RollbackRequested,
+)
 from shared.domain.release import GATES, Approval
 from shared.domain.rules import Rules
 from shared.domain.values import OperationState
@@ -166,7 +176,8 @@ class Ordered:
     version: int | None = None
 
     def happen(self, world: World) -> None:
-        circuit = world.fleet.circuits()[self.circuit]
+        of_fleet = self.order in (FleetStopped, FleetResumed)
+        circuit = FLEET if of_fleet else world.fleet.circuits()[self.circuit]
         named: dict[str, Any] = {"version": self.version} if self.order is RollbackRequested else {}
         order = builders.ordered(self.order, circuit=circuit, **named)
         for _ in range(self.times):
@@ -214,6 +225,7 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
             Ordered, circuit, st.just(RollbackRequested), st.integers(1, 2), st.sampled_from((None, None, None, 1, 2))
         ),
         st.builds(Ordered, circuit, st.sampled_from((HoldRequested, ResumeRequested, ResumeRequested)), few),
+        st.builds(Ordered, circuit, st.sampled_from((FleetStopped, FleetResumed, FleetResumed)), few),
     )
     released: st.SearchStrategy[Action] = st.builds(Released, circuit, st.sampled_from((2, 4, 6, 8)), st.booleans())
     return st.one_of(commit, register, Yes, AnyAnswer, released, released, ordered, ordered, others)

@@ -14,6 +14,9 @@ from shared.domain import messages as m
 from shared.domain.circuit import KINDS as CIRCUIT_KINDS
 from shared.domain.circuit import Circuit, draft
 from shared.domain.circuit.root import Proved
+from shared.domain.fleet import KINDS as FLEET_KINDS
+from shared.domain.fleet import ROOT as FLEET
+from shared.domain.fleet import FleetDraft, FleetState
 from shared.domain.lake import KINDS as LAKE_KINDS
 from shared.domain.lake import ROOT, Lake, _LakeDraft
 from shared.domain.machine import Draft, Impossible, Item, Kind, Line, transition
@@ -25,7 +28,7 @@ from shared.domain.values import Pair
 from shared.handlers import HANDLERS
 from tests.builders import CIRCUIT, ENGINEER, START, model_tags
 
-KINDS = (*CIRCUIT_KINDS.values(), *LAKE_KINDS.values())
+KINDS = (*CIRCUIT_KINDS.values(), *LAKE_KINDS.values(), *FLEET_KINDS.values())
 NOW = START + timedelta(minutes=1)
 FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)}
 """What a person's order may still do to a release that has ended."""
@@ -152,6 +155,10 @@ DECIDED = {
         - | HoldPlaced
         standing | DeadlinePassed, HoldLifted, HoldPlaced
     """,
+    "stop": """
+        - | FleetStopped
+        standing | DeadlinePassed, FleetResumed
+    """,
     "scoring run": """
         - | ScoringDue, ScoringOverdue, VerificationDue
         waiting for readings | DeadlinePassed, ReadingsArrived
@@ -219,6 +226,8 @@ def _draft(kind: Kind) -> Draft:
     """A root under which the kind lives, with a pair that serves."""
     if kind in LAKE_KINDS.values():
         return _LakeDraft(Lake(id=ROOT), {}, Rules(), NOW)
+    if kind in FLEET_KINDS.values():
+        return FleetDraft(FleetState(id=FLEET), {}, NOW)
     proved = (Proved(pair=BEFORE, at=START),)
     return draft(Circuit(id=CIRCUIT, serving=BEFORE, desired=BEFORE, proved=proved), {}, Rules(), NOW)
 
