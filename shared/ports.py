@@ -120,11 +120,14 @@ class ModelPlatform(Protocol):
         ...
 
     def cancel(self, reference: str) -> None:
-        """Ask that started work stops; work that has ended is left as it is."""
+        """Ask that a job stops. A copy or a deployment under way ends by itself; what has ended is left as it is."""
         ...
 
     def deployed(self, stage: Stage, circuit: str) -> Deployment | None:
-        """What the workspace really serves for the circuit, or None."""
+        """What the workspace really serves for the circuit, or None.
+
+        Raises Permanent where it serves what is none of the circuit's, and may raise Transient while it is changed.
+        """
         ...
 
 

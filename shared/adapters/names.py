@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shared.domain.values import Stage, split_circuit
 
 # Batch endpoint names are unique in a region, so the same plant's needs a suffix in each workspace.
-_SUFFIXES = {Stage.DEV: "dev", Stage.TEST: "tst", Stage.PRODUCTION: "prd"}
+SUFFIXES: Mapping[Stage, str] = {Stage.DEV: "dev", Stage.TEST: "tst", Stage.PRODUCTION: "prd"}
 
 
-def endpoint_name(stage: Stage, circuit: str) -> str:
+def endpoint_name(stage: Stage, circuit: str, suffixes: Mapping[Stage, str] = SUFFIXES) -> str:
     """The batch endpoint of the circuit's plant in a workspace."""
-    return f"batch-endpoint-plant-{split_circuit(circuit)[0]}-{_SUFFIXES[stage]}"
+    return f"batch-endpoint-plant-{split_circuit(circuit)[0]}-{suffixes[stage]}"
 
 
 def deployment_name(circuit: str) -> str:

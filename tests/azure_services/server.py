@@ -94,6 +94,11 @@ class Service:
     def endpoints(self) -> Sequence[Endpoint]:
         raise NotImplementedError
 
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Whose tokens are taken: the audience's, and those for the address that stands for it here."""
+        return (self.audience, self.azure.url(self.name))
+
     def check(self, call: Call) -> None:
         """Raise Refused for what no operation accepts; called before any of them."""
 
@@ -181,9 +186,13 @@ class Faults:
 
 @dataclass(frozen=True)
 class Logged:
-    """A request that was answered, and how. `fault` is the kind of the fault that struck it."""
+    """A request that was answered, and how.
+
+    `operation` is the endpoint's method and path below its service, and `fault` the kind of the fault that struck it.
+    """
 
     call: Call
+    operation: str
     status: int
     body: Any = None
     fault: str = ""
@@ -204,9 +213,9 @@ class Identity(Service):
     def error(self, refused: Refused) -> Any:
         return {"statusCode": refused.status, "message": refused.message}
 
-    def admits(self, token: str, audience: str) -> bool:
-        """Whether this token was issued here for this audience, and is still good."""
-        return self._issued.get(token) == audience
+    def admits(self, token: str, audiences: Sequence[str]) -> bool:
+        """Whether this token was issued here for one of these audiences, and is still good."""
+        return self._issued.get(token) in audiences
 
     def revoke(self) -> None:
         """Let every token be good no more, though those who hold one think so."""
@@ -335,7 +344,8 @@ class AzureServices:
             if fault and fault.kind == "hang":
                 await self._hang(fault.seconds)
             reply = self._reply(service, endpoint, call, fault)
-            self._log.append(Logged(call, reply.status, reply.body, fault.kind if fault else ""))
+            operation = f"{call.method} {service.name}{endpoint.path}"
+            self._log.append(Logged(call, operation, reply.status, reply.body, fault.kind if fault else ""))
             if reply.body is None:
                 return Response(status_code=reply.status, headers=dict(reply.headers))
             return JSONResponse(reply.body, reply.status, dict(reply.headers))
@@ -357,7 +367,7 @@ class AzureServices:
 
     def _check_token(self, service: Service, call: Call) -> None:
         kind, _, token = call.headers.get("authorization", "").partition(" ")
-        if service.audience and not (kind == "Bearer" and self.identity.admits(token, service.audience)):
+        if service.audience and not (kind == "Bearer" and self.identity.admits(token, service.audiences)):
             raise Refused(401, "InvalidAuthenticationToken", f"the token is not one for {service.audience}")
 
     async def _hang(self, seconds: float) -> None:

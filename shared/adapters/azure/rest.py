@@ -85,7 +85,8 @@ class RestClient:
 
         With `absent`, 404 is None instead of Permanent.
         """
-        url = address if address.startswith(self.url + "/") else f"{self.url}/{address.lstrip('/')}"
+        own = address == self.url or address.startswith(self.url + "/")
+        url = address if own else f"{self.url}/{address.lstrip('/')}"
         request = HttpRequest(method, url, params=query, json=body, headers=dict(headers or {}))
         try:
             response = self._client.send_request(request)

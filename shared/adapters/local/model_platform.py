@@ -78,7 +78,8 @@ class LocalModelPlatform:
         return self._client.look(reference)
 
     def cancel(self, reference: str) -> None:
-        self._client.cancel(reference)
+        if not reference.startswith("operation:"):
+            self._client.cancel(reference)
 
     def deployed(self, stage: Stage, circuit: str) -> Deployment | None:
         found = self._client.get(_deployment_path(stage, circuit))

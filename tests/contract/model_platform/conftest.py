@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from azure_harness import AzurePlatform
 from harness import CONFIG, TRAINED, Lake, Platform, embedded, ingest, make_lake, new_command
 from platform_process import PlatformProcess
 from topic import Topic
 
 from local.azurite import Azurite
+from tests.azure_services.arm import AzureMlState
+from tests.azure_services.server import AzureServices
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def process(
 
 
 @pytest.fixture(scope="session")
-def session_platform(
+def embedded_platform(
     process: PlatformProcess, topic: Topic, lake: Lake, tmp_path_factory: pytest.TempPathFactory
 ) -> Platform:
     platform = embedded(process, topic, lake, tmp_path_factory.mktemp("requests"))
@@ -61,14 +64,15 @@ def session_platform(
     return platform
 
 
-ADAPTERS: dict[str, Callable[[pytest.FixtureRequest], Platform]] = {
-    "embedded": lambda request: request.getfixturevalue("session_platform"),
-}
+@pytest.fixture(scope="session")
+def azure_platform() -> Iterator[AzurePlatform]:
+    state = AzureMlState()
+    with AzureServices(*state.services()) as azure:
+        yield AzurePlatform(azure, state)
 
 
-@pytest.fixture(params=ADAPTERS)
-def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
-    """A platform to check the contract on; no fault outlives a test."""
-    tested = ADAPTERS[request.param](request)
-    yield tested
-    tested.faults.switch_off()
+@pytest.fixture
+def platform(embedded_platform: Platform) -> Iterator[Platform]:
+    """The embedded platform; no fault outlives a test."""
+    yield embedded_platform
+    embedded_platform.faults.switch_off()

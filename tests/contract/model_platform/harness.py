@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
 from pathlib import Path
+from time import sleep
+from typing import Any, Protocol
 
 import requests
 from platform_process import PlatformProcess
 from topic import Topic, wait_until
 
-from local.platform.faults import FaultSwitches
+from local.platform.faults import FaultKind, FaultSwitches
 from local.readings import write_readings
 from shared.adapters.local.etl_runner import LocalEtlRunner
 from shared.adapters.local.model_platform import LocalModelPlatform
 from shared.adapters.local.training_runner import LocalTrainingRunner
 from shared.configuration import Fleet, load_fleet
 from shared.domain.values import ENVIRONMENT, OperationState, OperationStatus, Pair, Stage
+from shared.errors import Transient
 from shared.ports import EtlRunner, ModelPlatform, TrainingRunner
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
@@ -41,9 +46,72 @@ class Lake:
         return self.folder / "processed" / "sensor_data"
 
 
+class Switches(Protocol):
+    """The faults that a platform can be given."""
+
+    def switch_on(self, kind: FaultKind, **options: Any) -> int: ...
+
+    def switch_off(self) -> None: ...
+
+
+class ModelsUnderTest:
+    """A model platform that the contract is checked on, in its own time."""
+
+    models: ModelPlatform
+    faults: Switches
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def look(self, reference: str) -> OperationStatus:
+        return self.models.look(reference)
+
+    def ended(self, reference: str, timeout: float = 60) -> OperationStatus:
+        """The status of work once it has ended."""
+        wait_until(lambda: self.look(reference).state is not OperationState.RUNNING, f"the end of {reference}", timeout)
+        return self.look(reference)
+
+    def succeeded(self, reference: str, timeout: float = 60) -> OperationStatus:
+        status = self.ended(reference, timeout)
+        assert status.state is OperationState.SUCCEEDED, status.error
+        return status
+
+    def taken(self, start: Callable[[], str]) -> str:
+        """The reference of a start that is tried until the platform takes it."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return start()
+            except Transient as error:
+                assert time.monotonic() < deadline, error
+                self.wait(error)
+
+    def wait(self, error: Transient) -> None:
+        """Let what stands in the way of a start go by."""
+        sleep(0.02)
+
+    def unpromoted(self, circuit: str, command: str) -> int:
+        """A version of the circuit's model in dev that there is still work to promote; the same for a command."""
+        return 1
+
+    def deploy(self, stage: Stage, circuit: str, pair: Pair) -> None:
+        """Promote the pair's model, and serve the pair."""
+        promote, deploy = new_command(), new_command()
+        self.succeeded(self.taken(lambda: self.models.start_promotion(promote, circuit, pair.model)))
+        self.succeeded(self.taken(lambda: self.models.start_deployment(deploy, stage, circuit, pair, None)))
+
+    def change_by_hand(self, stage: Stage, circuit: str, pair: Pair) -> None:
+        """What somebody does in the portal."""
+        self.succeeded(self.models.start_deployment(f"by hand {new_command()}", stage, circuit, pair, None))
+
+    def request_uri(self, circuit: str, pair: Pair, command: str) -> str:
+        """A scoring request, where the deployment can read it."""
+        raise NotImplementedError
+
+
 @dataclass
-class Platform:
-    """What the contract is checked on. `seen` are the events that its topic received."""
+class Platform(ModelsUnderTest):
+    """The embedded one. `seen` are the events that its topic received."""
 
     models: ModelPlatform
     training: TrainingRunner
@@ -57,14 +125,6 @@ class Platform:
     table_id: str = ""
     table_version: int = 0
 
-    def ended(self, reference: str, timeout: float = 60) -> OperationStatus:
-        """The status of work once it has ended."""
-        wait_until(lambda: self.look(reference).state is not OperationState.RUNNING, f"the end of {reference}", timeout)
-        return self.look(reference)
-
-    def look(self, reference: str) -> OperationStatus:
-        return self.models.look(reference)
-
     def job_state(self, reference: str) -> str:
         """AzureML's word for where a job stands, which the ports do not tell."""
         answer = requests.get(
@@ -74,20 +134,13 @@ class Platform:
         )
         return str(answer.json()["status"])
 
-    def succeeded(self, reference: str, timeout: float = 60) -> OperationStatus:
-        status = self.ended(reference, timeout)
-        assert status.state is OperationState.SUCCEEDED, status.error
-        return status
-
     def train(self, circuit: str, command: str) -> int:
         """Train a circuit and return the version."""
         reference = self.training.start(command, circuit, "0" * 40, "ann@example.org", "17")
         return int(self.succeeded(reference).outputs["model_version"])
 
-    def deploy(self, stage: Stage, circuit: str, pair: Pair) -> None:
-        """Promote the pair's model, and serve the pair."""
-        self.succeeded(self.models.start_promotion(new_command(), circuit, pair.model))
-        self.succeeded(self.models.start_deployment(new_command(), stage, circuit, pair, None))
+    def request_uri(self, circuit: str, pair: Pair, command: str) -> str:
+        return str(self.request_file(circuit, pair, command)[0])
 
     def register_environment(self, version: str, tags: Mapping[str, str]) -> None:
         """What a build does before there is anything to promote."""
@@ -132,7 +185,7 @@ def make_lake(folder: Path, history: timedelta = HISTORY) -> Lake:
     """A landing folder with the whole fleet's readings up to the first origin after every circuit's cutoff."""
     fleet = load_fleet(CONFIG)
     day = max(circuit.training.cutoff_date for circuit in fleet) + timedelta(days=1)
-    origin = datetime.combine(day, time(), UTC)
+    origin = datetime.combine(day, clock_time(), UTC)
     write_readings(fleet, folder / "landing", origin - history, origin + timedelta(hours=1))
     return Lake(folder / "landing", folder / "lake", fleet, origin)
 
