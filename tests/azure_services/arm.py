@@ -8,7 +8,7 @@ written below, from the service's documented behaviour. `faults` switches on wha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -18,8 +18,7 @@ from local.platform.faults import Fault, FaultKind
 from local.platform.names import Work
 from shared.adapters.azure.model_platform import AzureMl
 from shared.adapters.azure.rest import request_id
-from shared.configuration import ENVIRONMENT_NAME
-from shared.domain.values import Pair, Stage, model_name
+from shared.domain.values import ENVIRONMENT, Pair, Stage, model_name
 from tests.azure_services.definitions import SPECS, Definitions, azureml
 from tests.azure_services.server import AzureServices, Call, Endpoint, Refused, Reply, Service
 
@@ -29,7 +28,7 @@ SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 PROVIDER = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices"
 MFE = "/mferp/managementfrontend"
 OPERATION_TIME, JOB_QUEUED, JOB_TIME = timedelta(seconds=60), timedelta(seconds=10), timedelta(minutes=4)
-QUOTA = 20
+QUOTA, PAGE = 20, 10
 
 _SOURCE = re.compile(r"^azureml://locations/([^/]+)/workspaces/([^/]+)/(models|environments)/([^/]+)/versions/([^/]+)$")
 _ASSET = re.compile(r"^azureml://registries/([^/]+)/(models|environments|codes)/([^/]+)/versions/([^/]+)$")
@@ -131,6 +130,10 @@ class AzureMlState:
         """A model version in the dev workspace, as a training job leaves it."""
         self.assets[workspace_id(Stage.DEV), "models", model_name(circuit), str(version)] = dict(tags)
 
+    def register_environment(self, version: str, tags: Mapping[str, str]) -> None:
+        """An environment's version in the dev workspace, as a build leaves it."""
+        self.assets[workspace_id(Stage.DEV), "environments", ENVIRONMENT, version] = dict(tags)
+
     def change_by_hand(self, stage: Stage, circuit: str, **properties: Any) -> None:
         """What somebody does to a deployment in the portal: its properties change, its tags do not."""
         (changed,) = [
@@ -142,7 +145,7 @@ class AzureMlState:
         """A deployment's properties that make it serve this pair."""
         return {
             "model": {"referenceType": "Id", "assetId": _asset("models", model_name(circuit), str(pair.model))},
-            "environmentId": _asset("environments", ENVIRONMENT_NAME, pair.environment),
+            "environmentId": _asset("environments", ENVIRONMENT, pair.environment),
         }
 
     def take(self, kind: FaultKind, call: Call, **subject: str) -> Fault | None:
@@ -224,6 +227,7 @@ class ResourceManager(AzureMlService):
         endpoint = workspace + "/batchEndpoints/{endpoint}"
         return [
             Endpoint("GET", workspace, self._workspace),
+            Endpoint("GET", workspace + "/{kind}/{asset}/versions", self._versions),
             Endpoint("GET", workspace + "/{kind}/{asset}/versions/{version}", self._asset),
             Endpoint("GET", PROVIDER + "/registries/{registry}/{kind}/{asset}/versions/{version}", self._asset),
             Endpoint("GET", endpoint, self._endpoint),
@@ -251,6 +255,17 @@ class ResourceManager(AzureMlService):
         found = _find_asset(self.state, call)
         return Reply(body={"id": call.path, "name": call.parts["version"], "properties": {"tags": found}})
 
+    def _versions(self, call: Call) -> Reply:
+        workspace = call.path.rsplit(f"/{call.parts['kind']}/", 1)[0]
+        return self._page(
+            call,
+            [
+                {"id": f"{call.path}/{version}", "name": version, "properties": {"tags": tags}}
+                for (place, kind, name, version), tags in self.state.assets.items()
+                if (place, kind, name) == (workspace, call.parts["kind"], call.parts["asset"])
+            ],
+        )
+
     def _endpoint(self, call: Call) -> Reply:
         return Reply(body=_found(self.state.endpoints, call.path))
 
@@ -276,10 +291,16 @@ class ResourceManager(AzureMlService):
         _found(self.state.endpoints, call.path.removesuffix("/deployments"))
         below = call.path.lower() + "/"
         names = [each for key, each in sorted(self.state.deployments.items()) if key.startswith(below)]
-        skip = int(call.query.get("$skip", "0"))
-        page: dict[str, Any] = {"value": names[skip : skip + 10]}
-        if names[skip + 10 :]:
-            page["nextLink"] = f"{self.azure.url('arm')}{call.path}?api-version=2024-04-01&$skip={skip + 10}"
+        return self._page(call, names)
+
+    def _page(self, call: Call, resources: Sequence[Mapping[str, Any]]) -> Reply:
+        """The resources from `$skip` on, and where the next ones are."""
+        after = int(call.query.get("$skip", "0")) + PAGE
+        page: dict[str, Any] = {"value": resources[after - PAGE : after]}
+        if resources[after:]:
+            page["nextLink"] = (
+                f"{self.azure.url(self.name)}{call.path}?api-version={call.query['api-version']}&$skip={after}"
+            )
         return Reply(body=page)
 
     def _deployment(self, call: Call) -> Reply:

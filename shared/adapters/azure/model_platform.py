@@ -8,7 +8,7 @@ events tell.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,12 +20,13 @@ from azure.core.credentials import TokenCredential
 from shared.adapters.azure.rest import IN_PROGRESS_SECONDS, Answer, RestClient, request_id, service_error
 from shared.adapters.azure.starts import Starts
 from shared.adapters.names import SUFFIXES, deployment_name, endpoint_name
-from shared.configuration import ENVIRONMENT_NAME
 from shared.domain.values import (
+    ENVIRONMENT,
     Deployment,
     OperationState,
     OperationStatus,
     Pair,
+    RegisteredEnvironment,
     RegisteredModel,
     Stage,
     model_name,
@@ -105,9 +106,15 @@ class AzureModelPlatform:
     def start_promotion(self, command_id: str, circuit: str, version: int) -> str:
         return self._promote(command_id, "models", model_name(circuit), str(version))
 
+    def environments(self) -> Sequence[str]:
+        return [str(each["name"]) for each in self._list(self._environment_path)]
+
+    def describe_environment(self, version: str) -> RegisteredEnvironment | None:
+        found = self._get(f"{self._environment_path}/{quote(version, safe='')}")
+        return RegisteredEnvironment(version=version, tags=_tags(found["properties"])) if found else None
+
     def start_environment_promotion(self, command_id: str, version: str) -> str:
-        """Start copying the environment version from dev to the registry; a copy that is already there is a success."""
-        return self._promote(command_id, "environments", ENVIRONMENT_NAME, version)
+        return self._promote(command_id, "environments", ENVIRONMENT, version)
 
     def _promote(self, command_id: str, kind: Kind, name: str, version: str) -> str:
         reference = f"promotion:{kind}:{name}:{version}:"
@@ -181,7 +188,7 @@ class AzureModelPlatform:
             raise Transient(f"{found['id']} is being changed; look again", IN_PROGRESS_SECONDS)
         serves = found["properties"]
         model = self._version_of(found, "models", (serves.get("model") or {}).get("assetId"), model_name(circuit))
-        environment = self._version_of(found, "environments", serves.get("environmentId"), ENVIRONMENT_NAME)
+        environment = self._version_of(found, "environments", serves.get("environmentId"), ENVIRONMENT)
         pair = Pair(model=int(model), environment=environment)
         return Deployment(circuit=circuit, stage=stage, pair=pair, tags=_tags(found))
 
@@ -218,16 +225,11 @@ class AzureModelPlatform:
         path, name = self._endpoint_path(stage, circuit), deployment_name(circuit)
         if self._get(self._deployment_path(stage, circuit)) is not None:
             return
-        names: list[str] = []
-        page = self._get(f"{path}/deployments")
-        while page is not None:
-            names += [str(each["name"]) for each in page["value"]]
-            following = page.get("nextLink")
-            page = self._follow(following) if following else None
-        if len(names) >= DEPLOYMENTS_OF_AN_ENDPOINT:
+        there = sum(1 for _ in self._list(f"{path}/deployments"))
+        if there >= DEPLOYMENTS_OF_AN_ENDPOINT:
             endpoint = endpoint_name(stage, circuit, self._azure.suffixes)
             raise Permanent(
-                f"{name} is not created: {endpoint} has {len(names)} deployments,"
+                f"{name} is not created: {endpoint} has {there} deployments,"
                 f" and AzureML takes {DEPLOYMENTS_OF_AN_ENDPOINT} an endpoint; delete those of retired circuits, or ask"
                 " Microsoft for a higher quota"
             )
@@ -243,10 +245,10 @@ class AzureModelPlatform:
                     "referenceType": "Id",
                     "assetId": f"{assets}/models/{model_name(circuit)}/versions/{pair.model}",
                 },
-                "environmentId": f"{assets}/environments/{ENVIRONMENT_NAME}/versions/{pair.environment}",
+                "environmentId": f"{assets}/environments/{ENVIRONMENT}/versions/{pair.environment}",
                 # The scoring code is released with the environment: the pair says all of what runs.
                 "codeConfiguration": {
-                    "codeId": f"{assets}/codes/{ENVIRONMENT_NAME}/versions/{pair.environment}",
+                    "codeId": f"{assets}/codes/{ENVIRONMENT}/versions/{pair.environment}",
                     "scoringScript": "ml/score.py",
                 },
                 "compute": f"{self._azure.workspaces[stage]}/computes/{self._azure.compute}",
@@ -271,8 +273,8 @@ class AzureModelPlatform:
             if self._get(f"{self._azure.workspaces[stage]}/jobs/{name}"):
                 return name
             # Whether AzureML takes a job's name from its caller is not written anywhere; that it keeps properties is.
-            jobs = self._get(f"{self._azure.workspaces[stage]}/jobs", {"properties": f"command_id={name}"})
-            return next((str(job["name"]) for job in jobs["value"]), None) if jobs else None
+            jobs = self._list(f"{self._azure.workspaces[stage]}/jobs", {"properties": f"command_id={name}"})
+            return next((str(job["name"]) for job in jobs), None)
 
         def start() -> str:
             return self._invoke(command_id, name, stage, circuit, request_uri)
@@ -395,6 +397,10 @@ class AzureModelPlatform:
             self._workspaces[stage] = found
         return self._workspaces[stage]
 
+    @property
+    def _environment_path(self) -> str:
+        return f"{self._azure.workspaces[Stage.DEV]}/environments/{ENVIRONMENT}/versions"
+
     def _endpoint_path(self, stage: Stage, circuit: str) -> str:
         return f"{self._azure.workspaces[stage]}/batchEndpoints/{endpoint_name(stage, circuit, self._azure.suffixes)}"
 
@@ -405,9 +411,14 @@ class AzureModelPlatform:
         found = self._arm.get(path, {"api-version": API_VERSION, **(query or {})})
         return found.body if found else None
 
-    def _follow(self, address: str) -> Mapping[str, Any] | None:
-        found = self._arm.get(address)
-        return found.body if found else None
+    def _list(self, path: str, query: Mapping[str, str] | None = None) -> Iterator[Mapping[str, Any]]:
+        """Every resource of a list, page by page; none where there is no list."""
+        page = self._get(path, query)
+        while page is not None:
+            yield from page["value"]
+            following = page.get("nextLink")
+            found = self._arm.get(following) if following else None
+            page = found.body if found else None
 
 
 def _operation(answer: Answer, otherwise: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,8 +14,7 @@ from shared.adapters.azure.model_platform import AzureModelPlatform
 from shared.adapters.azure.rest import request_id
 from shared.adapters.azure.starts import Starts
 from shared.adapters.local.state_store import MemoryStateStore
-from shared.configuration import ENVIRONMENT_NAME
-from shared.domain.values import OperationState, OperationStatus, Pair, Stage
+from shared.domain.values import ENVIRONMENT, OperationState, OperationStatus, Pair, Stage
 from shared.errors import Transient
 from tests.azure_services import server
 from tests.azure_services.arm import REGISTRY, AzureMlState, wanted
@@ -67,7 +67,7 @@ class AzurePlatform(ModelsUnderTest):
             self._train(circuit, 1)
         for version in ENVIRONMENTS:
             for kind in ("environments", "codes"):
-                state.assets[REGISTRY, kind, ENVIRONMENT_NAME, version] = {}
+                state.assets[REGISTRY, kind, ENVIRONMENT, version] = {}
 
     def restarted(self, store: MemoryStateStore | None = None) -> AzureModelPlatform:
         """The adapter of a process that has just begun: it knows what the state knows, and no more."""
@@ -101,6 +101,9 @@ class AzurePlatform(ModelsUnderTest):
             self._versions[command] = 100 + len(self._versions)
             self._train(circuit, self._versions[command])
         return self._versions[command]
+
+    def register_environment(self, version: str, tags: Mapping[str, str]) -> None:
+        self.state.register_environment(version, tags)
 
     def change_by_hand(self, stage: Stage, circuit: str, pair: Pair) -> None:
         self.state.change_by_hand(stage, circuit, **self.state.assets_of(circuit, pair))

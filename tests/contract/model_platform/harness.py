@@ -94,6 +94,10 @@ class ModelsUnderTest:
         """A version of the circuit's model in dev that there is still work to promote; the same for a command."""
         return 1
 
+    def register_environment(self, version: str, tags: Mapping[str, str]) -> None:
+        """What a build does before there is anything to promote."""
+        raise NotImplementedError
+
     def deploy(self, stage: Stage, circuit: str, pair: Pair) -> None:
         """Promote the pair's model, and serve the pair."""
         promote, deploy = new_command(), new_command()
@@ -143,7 +147,6 @@ class Platform(ModelsUnderTest):
         return str(self.request_file(circuit, pair, command)[0])
 
     def register_environment(self, version: str, tags: Mapping[str, str]) -> None:
-        """What a build does before there is anything to promote."""
         answer = requests.put(
             f"{self.address}/workspaces/dev/environments/{ENVIRONMENT}/versions/{version}",
             json={"tags": tags},

@@ -217,11 +217,12 @@ def test_a_deployment_says_all_of_what_runs(serving: AzurePlatform) -> None:
 # ------------------------------------------------------------------------------------------------- looks that differ
 
 
-def test_an_environment_is_promoted_like_a_model(platform: AzurePlatform) -> None:
-    dev = workspace_id(Stage.DEV)
-    platform.state.assets[dev, "environments", "sensor-forecast-env", "4.0.0"] = {"requires_retrain": "false"}
-    reference = platform.restarted().start_environment_promotion(new_command(), "4.0.0")
-    assert platform.succeeded(reference).outputs == {"registry_version": "4.0.0"}
+def test_every_environment_is_listed_however_many_pages_there_are(platform: AzurePlatform) -> None:
+    versions = {f"4.{number}.0" for number in range(25)}
+    for version in versions:
+        platform.register_environment(version, {})
+    assert set(platform.models.environments()) == versions
+    assert len(platform.azure.requests("arm", "GET", "/environments/[^/]+/versions$")) == 3
 
 
 def test_an_import_that_failed_since_somebody_was_faster_is_a_success(platform: AzurePlatform) -> None:

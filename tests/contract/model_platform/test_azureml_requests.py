@@ -38,6 +38,8 @@ def story(platform: AzurePlatform) -> list[Logged]:
     """The requests of a release and of what goes wrong in one: every method of the port, and looks for lost work."""
     models = platform.models
     models.describe_model(CIRCUIT, 1)
+    models.environments()
+    models.describe_environment("1.0.0")
     for stage in (Stage.TEST, Stage.PRODUCTION):
         platform.deploy(stage, CIRCUIT, PAIR)
         models.deployed(stage, CIRCUIT)

@@ -97,7 +97,7 @@ def test_a_model_version_that_is_not_there_is_none(platform: ModelsUnderTest) ->
 # ----------------------------------------------------------------------------------------------------- environments
 
 
-def test_an_environment_that_was_registered_is_listed_and_described_with_its_tags(platform: Platform) -> None:
+def test_an_environment_that_was_registered_is_listed_and_described_with_its_tags(platform: ModelsUnderTest) -> None:
     tags = {"backward_compatible": "true", "requires_retrain": "false", "change_summary": "newer wheels"}
     platform.register_environment("1.1.0", tags)
     assert "1.1.0" in platform.models.environments()
@@ -107,7 +107,7 @@ def test_an_environment_that_was_registered_is_listed_and_described_with_its_tag
 
 
 def test_an_environment_is_promoted_once_for_each_command_and_again_without_harm(
-    platform: Platform, command: str
+    platform: ModelsUnderTest, command: str
 ) -> None:
     platform.register_environment("1.1.0", {"backward_compatible": "true"})
     reference = platform.models.start_environment_promotion(command, "1.1.0")
@@ -116,7 +116,7 @@ def test_an_environment_is_promoted_once_for_each_command_and_again_without_harm
     platform.succeeded(platform.models.start_environment_promotion(f"{command} again", "1.1.0"))
 
 
-def test_an_environment_that_dev_does_not_have_is_not_promoted(platform: Platform, command: str) -> None:
+def test_an_environment_that_dev_does_not_have_is_not_promoted(platform: ModelsUnderTest, command: str) -> None:
     status = platform.ended(platform.models.start_environment_promotion(command, "9.9.9"))
     assert status.state is OperationState.FAILED and "9.9.9" in status.error
 
