@@ -13,7 +13,7 @@ SPARK_VENV := .venv-spark
 SPARK_READY := $(SPARK_VENV)/.ready
 REQUIREMENTS := requirements requirements-ml requirements-build requirements-dev requirements-spark
 
-.PHONY: help setup demo up test unit test-spark check format bench docs lock clean
+.PHONY: help setup demo up train test unit test-spark check format bench docs lock clean
 
 help: ## Show this help
 	@echo "The fleet: sensor forecast models from readings to production predictions."
@@ -22,6 +22,7 @@ help: ## Show this help
 		| while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo "  DATA=folder MAPPING=file.yml   with demo: your own readings (docs/examples/mappings has mapping files)"
+	@echo "  CHANGED=origin/main            with train: since where; CIRCUITS=P001_C001,P001_C002 or all instead"
 	@echo "  FLEET_PORT=8080                with demo and up: the port of the app"
 	@echo "  PYTHON_BIN=python3.12          with anything: the Python to set up with (3.11 or 3.12)"
 
@@ -32,6 +33,9 @@ demo: setup ## Twelve circuits from raw readings to production predictions, then
 
 up: setup ## The app at http://127.0.0.1:7071 until Ctrl-C; state is kept in .local/up
 	@$(PYTHON) -m local.up
+
+train: setup ## Train what a branch changed in config/: data, environment, training, artifact (CHANGED=origin/main)
+	@$(PYTHON) -m local.train $(if $(CHANGED),--changed "$(CHANGED)") $(if $(CIRCUITS),--circuits "$(CIRCUITS)")
 
 test: setup ## Every test
 	@$(PYTHON) -m pytest tests -n 3 --dist loadfile

@@ -351,7 +351,7 @@ def shown(path: Path) -> str:
 
 def environment_of(home: Path) -> dict[str, str]:
     """What `shared.wiring.wire` needs to reach the runtime that runs in `home`; raises RuntimeFailed when none does."""
-    if not _is_held(home):
+    if not is_running(home):
         raise RuntimeFailed(f"Nothing runs in {shown(home)}. Start it first: make up")
     try:
         environment: dict[str, str] = json.loads((home / ENVIRONMENT).read_text())
@@ -362,7 +362,8 @@ def environment_of(home: Path) -> dict[str, str]:
     return environment
 
 
-def _is_held(home: Path) -> bool:
+def is_running(home: Path) -> bool:
+    """Whether a runtime holds the folder, also one that is starting or stopping."""
     if not (home / LOCK).exists():
         return False
     try:

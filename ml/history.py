@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -99,6 +99,13 @@ def read_history(
         grid[positions] = hourly[name].to_numpy()
         values[name] = carry_forward(grid, CARRIED_HOURS)
     return History(start, newest, values, readings.height)
+
+
+def newest_readings(table: DeltaTable, sensor_ids: Collection[str]) -> dict[str, datetime]:
+    """The time of each sensor's newest row (UTC); sensors without a row are left out."""
+    rows = pl.scan_delta(table).filter(pl.col("sensor_id").is_in(list(sensor_ids)))
+    newest = rows.group_by("sensor_id").agg(pl.col("timestamp").max()).collect()
+    return {sensor: moment.astimezone(UTC) for sensor, moment in newest.iter_rows()}
 
 
 def has_readings_after(table: DeltaTable, sensor_id: str, moment: datetime) -> bool:

@@ -257,6 +257,18 @@ class Commits:
                 f"{commit} has no parent here; fetch more of the history (fetchDepth: 0), or give --base"
             ) from None
 
+    @classmethod
+    def of_branch(cls, repository: Path) -> Commits:
+        """What the branch changed since it left the main branch; on the main branch what its newest commit brought."""
+        for main in ("origin/main", "main"):
+            try:
+                commits = cls.since(repository, main)
+            except ChangesUnknown:
+                continue
+            if commits.base != commits.head:
+                return commits
+        return cls.of_merge(repository, "HEAD")
+
     def fleets(self, folder: str = CONFIG_FOLDER) -> tuple[Fleet | None, Fleet]:
         """The fleet at both commits; None where the folder did not exist yet. Raises ChangesUnknown."""
         after = _fleet(self.repository, self.head, folder)
@@ -265,6 +277,17 @@ class Commits:
                 f"commit {self.head[:10]} has no folder {folder}; name the folder of the configuration"
             )
         return _fleet(self.repository, self.base, folder), after
+
+    def write_configuration(self, target: Path, folder: str = CONFIG_FOLDER) -> None:
+        """Write the configuration as it is at `head` to a folder, which appears whole or not at all."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".writing-") as place:
+            _unpack(self.repository, self.head, folder, Path(place))
+            try:
+                (Path(place) / folder).rename(target)
+            except OSError:  # it is there: a commit's content never changes
+                if not target.is_dir():
+                    raise
 
     def files(self, folder: str) -> tuple[str, ...]:
         """The files below the folder that differ."""
@@ -283,6 +306,10 @@ class Commits:
                 renamed[_circuit_of(path)] = _circuit_of(was)
             touched.add(_circuit_of(path))
         return touched, {new: was for new, was in renamed.items() if new != was}
+
+    def author(self) -> str:
+        """The e-mail address of who made `head`."""
+        return _git(self.repository, "log", "-1", "--format=%ae", self.head).strip()
 
 
 def config_changes(commits: Commits, folder: str = CONFIG_FOLDER) -> ConfigChanges:
@@ -308,22 +335,34 @@ def _circuit_of(path: str) -> str:
     return f"{PurePosixPath(path).parent.name}_{PurePosixPath(path).stem}"
 
 
+def uncommitted(repository: Path, *folders: str) -> tuple[str, ...]:
+    """Files of the folders that are not as the newest commit has them, new ones included. Raises ChangesUnknown."""
+    fields = _git(repository, "status", "--porcelain", "-z", "--no-renames", "--", *folders).split("\0")[:-1]
+    return tuple(field[3:] for field in fields)
+
+
 def _fleet(repository: Path, commit: str, folder: str) -> Fleet | None:
     if not _git(repository, "ls-tree", commit, "--", folder).strip():
         return None
-    archive = subprocess.run(
-        ["git", "-C", str(repository), "archive", "--format=tar", commit, "--", folder], capture_output=True, check=True
-    ).stdout
-    with tempfile.TemporaryDirectory() as place, tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        for member in files:
-            if content := files.extractfile(member):
-                path = Path(place) / member.name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content.read())
+    with tempfile.TemporaryDirectory() as place:
+        _unpack(repository, commit, folder, Path(place))
         try:
             return load_fleet(Path(place) / folder)
         except ConfigurationError as error:
             raise ChangesUnknown(f"at commit {commit[:10]}: {error}") from None
+
+
+def _unpack(repository: Path, commit: str, folder: str, place: Path) -> None:
+    """Write the commit's folder below `place`."""
+    archive = subprocess.run(
+        ["git", "-C", str(repository), "archive", "--format=tar", commit, "--", folder], capture_output=True, check=True
+    ).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        for member in files:
+            if content := files.extractfile(member):
+                path = place / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.read())
 
 
 def _commit(repository: Path, name: str) -> str:

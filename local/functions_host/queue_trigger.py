@@ -19,6 +19,7 @@ from azure.storage.queue import QueueClient, QueueMessage
 from local.functions_host.host_json import QueueSettings
 from local.functions_host.index import IndexedFunction
 from local.functions_host.invocation import Invoker, Outcome
+from local.functions_host.storage import SHORT_WAITS
 
 T = TypeVar("T")
 LEASE_SECONDS = 600
@@ -45,14 +46,11 @@ class QueueListener:
         self._longest_wait = settings.max_polling_interval.total_seconds()
         name = str(function.trigger["queueName"])
         # No policies: a message that cannot be decoded must arrive here, not raise inside the client.
-        client = partial(
-            QueueClient.from_connection_string,
-            connection,
-            message_encode_policy=None,
-            message_decode_policy=None,
-            retry_total=2,
-            connection_timeout=5,
-        )
+        options: dict[str, Any] = {"message_encode_policy": None, "message_decode_policy": None, **SHORT_WAITS}
+
+        def client(queue: str) -> QueueClient:
+            return QueueClient.from_connection_string(connection, queue, **options)
+
         self._queue = client(name)
         # As on Azure, a poison queue has none of its own: its messages are tried until they expire.
         self._poison = None if name.endswith(POISON_SUFFIX) else client(name + POISON_SUFFIX)

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobLeaseClient, BlobServiceClient, ContainerClient
@@ -17,6 +18,8 @@ from local.azurite import DEFAULT_PORTS, connection_string
 HOST_STORAGE = "AzureWebJobsStorage"
 HOST_CONTAINER = "azure-webjobs-hosts"
 LOCK_SECONDS = 15
+SHORT_WAITS: Mapping[str, Any] = {"retry_total": 2, "initial_backoff": 1, "connection_timeout": 5}
+"""A host that cannot reach its storage must say so soon, and end soon; the SDK's first wait would be 15 s."""
 NEVER = datetime.min.replace(tzinfo=UTC)
 _log = logging.getLogger("Host.Storage")
 
@@ -68,8 +71,7 @@ class HostStorage:
     """Blobs in `azure-webjobs-hosts`: blocking calls, to be made off the event loop."""
 
     def __init__(self, connection: str, host_id: str, instance_id: str) -> None:
-        # Short waits: a host that cannot reach its storage must say so soon.
-        self._service = BlobServiceClient.from_connection_string(connection, retry_total=2, connection_timeout=5)
+        self._service = BlobServiceClient.from_connection_string(connection, **SHORT_WAITS)
         self._host_id = host_id
         # The same instance takes its own lock back at once after a crash; another one waits until it lapses.
         self._lease_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{host_id}/{instance_id}"))

@@ -184,7 +184,7 @@ class Program:
             self.process.send_signal(signal)
         code = self.process.wait(seconds)
         _, left = psutil.wait_procs(started, timeout=30)  # one that was importing notices afterwards
-        assert not left, f"still running: {left}"
+        assert not left, f"still running: {[(process, process.cmdline()) for process in left]}"
         return code
 
     def __enter__(self) -> Program:
