@@ -8,7 +8,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import azure.functions as func
@@ -153,6 +153,28 @@ def page_of(req: func.HttpRequest) -> tuple[int, str | None]:
     if not re.fullmatch(r"[0-9]{1,3}", text) or int(text) not in PAGE_SIZES:
         raise Invalid("size", f"is {text!r:.40}", f"a whole number from {PAGE_SIZES.start} to {PAGE_SIZES.stop - 1}")
     return int(text), req.params.get("continuation")
+
+
+def days_of(req: func.HttpRequest, today: date) -> tuple[date, date]:
+    """`from` and `to` of a span of days (UTC); nothing given: the last seven days."""
+    last = _day(req, "to", today)
+    return _day(req, "from", last - timedelta(days=6)), last
+
+
+def _day(req: func.HttpRequest, name: str, default: date) -> date:
+    text = req.params.get(name)
+    try:
+        return date.fromisoformat(text) if text else default
+    except ValueError as error:
+        raise Invalid(name, f"is {text!r:.40}", "a day such as 2026-01-31") from error
+
+
+def number_of(req: func.HttpRequest, name: str) -> int:
+    """A whole number among the query's parameters, such as a model version."""
+    text = req.params.get(name, "")
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise Invalid(name, f"is {text!r:.40}", "a whole number from 1")
+    return int(text)
 
 
 def time_of(req: func.HttpRequest, name: str, now: datetime) -> datetime:

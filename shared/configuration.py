@@ -218,6 +218,12 @@ class Observation(Frozen):
     rolls_back: bool = True
 
 
+class LedgerRules(Frozen):
+    """When a day's forecast is late: published more than so many hours after its forecast origin."""
+
+    late_after_hours: int = Field(default=9, ge=1)
+
+
 class Policy(Frozen):
     """What holds for the whole fleet."""
 
@@ -227,6 +233,7 @@ class Policy(Frozen):
     approval_timeout_hours: int = Field(default=24, ge=1)
     observation: Observation = Observation()
     freeze_windows: tuple[FreezeWindow, ...] = ()
+    ledger: LedgerRules = LedgerRules()
     max_parallel_training: int = Field(default=5, ge=1)
     max_parallel_invocations: int = Field(default=20, ge=1)
     defaults: dict[str, Any] = {}

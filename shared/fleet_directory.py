@@ -26,6 +26,7 @@ class FleetDirectory:
             freeze_windows=fleet.policy.freeze_windows,
             rolls_back=fleet.policy.observation.rolls_back,
             verified_scorings=fleet.policy.observation.verified_scorings,
+            late_after=timedelta(hours=fleet.policy.ledger.late_after_hours),
             approval_timeout=timedelta(hours=fleet.policy.approval_timeout_hours),
             first_look=timedelta(seconds=settings.first_look_seconds),
             first_job_look=timedelta(seconds=settings.first_job_look_seconds),

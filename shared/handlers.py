@@ -14,14 +14,18 @@ from typing import Any, Literal, Protocol, TypeVar
 from shared import records
 from shared.domain import messages as m
 from shared.domain.approvals import may_answer
+from shared.domain.circuit import Circuit
+from shared.domain.circuit.scorings import MOST_UNDER_WAY
 from shared.domain.hold import Hold
 from shared.domain.lake import ROOT as LAKE
+from shared.domain.ledger import Run
 from shared.domain.machine import Item
 from shared.domain.operation import Operation, in_operation
 from shared.domain.release import GATES, Approval, Phase
 from shared.domain.rollback import Phase as RollbackPhase
 from shared.domain.rules import REQUIRED_TAGS, Rules
 from shared.domain.scoring import Phase as ScoringPhase
+from shared.domain.scoring import ScoringRun
 from shared.domain.values import AskState, OperationState, OperationStatus, Pair, Stage, split_circuit
 from shared.errors import Permanent
 from shared.ports import (
@@ -76,7 +80,7 @@ class Ports:
 
 
 class NoSlot(Exception):
-    """Every slot is taken; the command is put back with a delay."""
+    """There is no room for it now; the command is put back with a delay."""
 
 
 class NotWanted(Exception):
@@ -518,7 +522,7 @@ def read_delta_commit(command: m.ReadDeltaCommit, at: Handling) -> m.Event | Non
 
 @handles(m.ReadSlice)
 def read_slice(command: m.ReadSlice, at: Handling) -> m.Event:
-    reached = _covered(command, at) if command.purpose == "coverage" else _fleet(command, at)
+    reached = _REACHED[command.purpose](command, at)
     part = reached[command.cursor : command.cursor + SLICE]
     following = command.cursor + SLICE if command.cursor + SLICE < len(reached) else None
     outcome = m.LastSliceRead if following is None else m.SliceRead
@@ -563,6 +567,19 @@ def _fleet(command: m.ReadSlice, at: Handling) -> list[m.Command]:
     return [m.CheckDailyScoring(root=c, item=c, step=0, origin=origin) for c in at.directory.circuits()]
 
 
+def _filled(command: m.ReadSlice, at: Handling) -> list[m.Command]:
+    assert command.origin is not None
+    asked = {"asked": command.item, "asked_by": command.asked_by, "comment": command.comment}
+    return [m.FillDay(root=c, item=c, step=0, origin=command.origin, **asked) for c in at.directory.circuits()]
+
+
+_REACHED: Mapping[str, Callable[[m.ReadSlice, Handling], list[m.Command]]] = {
+    "coverage": _covered,
+    "daily": _fleet,
+    "fill": _filled,
+}
+
+
 @handles(m.CoverCircuit)
 def cover_circuit(command: m.CoverCircuit, at: Handling) -> m.Event:
     fields = command.model_dump(include={"root", "table", "version", "newest", "counts"})
@@ -572,3 +589,26 @@ def cover_circuit(command: m.CoverCircuit, at: Handling) -> m.Event:
 @handles(m.CheckDailyScoring)
 def check_daily_scoring(command: m.CheckDailyScoring, at: Handling) -> m.Event:
     return m.DailyScoringChecked(root=command.root, origin=command.origin)
+
+
+@handles(m.FillDay)
+def fill_day(command: m.FillDay, at: Handling) -> m.Event | None:
+    """Nothing where a forecast stands or is under way, and where nothing serves; waits while the circuit is busy."""
+    store = at.ports.store
+    partition = store.shard_of(command.root)
+    rows = store.read_range(partition, *records.day_span(command.root, command.origin.date()))
+    runs = [Run.model_validate(row.body) for row in rows]
+    loaded = records.load(command.root, store.read_range(partition, *records.root_range(command.root)))
+    assert isinstance(loaded.root, Circuit)
+    if loaded.root.serving is None or not loaded.root.scoring or any(run.settled for run in runs):
+        return None
+    under_way = sum(isinstance(item, ScoringRun) for item in loaded.items.values())
+    if loaded.root.desired != loaded.root.serving or under_way >= MOST_UNDER_WAY:
+        raise NoSlot(f"{command.root} is being deployed, or has {under_way} scorings under way")
+    return m.ScoringRequested(
+        root=command.root,
+        origin=command.origin,
+        number=len(runs) + 1,
+        asked_by=command.asked_by,
+        comment=command.comment,
+    )

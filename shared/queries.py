@@ -85,9 +85,9 @@ class Queries:
 
     def dead_letters(self, size: int, continuation: str | None = None) -> Listing:
         """What could not be taken or done, newest first; bodies that are long lie in a document beside."""
-        first = _opened(continuation, _DEAD) if continuation else "0"
-        rows = self._store.read_range(records.DEAD, first, "~", _checked(size) + 1)
-        return _page([{"id": row.key, **row.body} for row in rows], [_DEAD + row.key for row in rows], size)
+        first = opened(continuation, _DEAD) if continuation else "0"
+        rows = self._store.read_range(records.DEAD, first, "~", checked(size) + 1)
+        return page([{"id": row.key, **row.body} for row in rows], [_DEAD + row.key for row in rows], size)
 
     def root(self, root: str) -> Mapping[str, Any] | None:
         """A root itself, or None while nothing was heard of it."""
@@ -222,12 +222,10 @@ class Queries:
         return {**shown, "release": item.id, "circuit": circuit, "trained_by": item.trainer}
 
     def _listed(self, prefix: str, size: int, continuation: str | None) -> Listing:
-        """The keys after the index's prefix sort alike in every shard: one range read a shard, merged."""
-        first = prefix + (_opened(continuation, prefix) if continuation else "")
-        wanted = _checked(size) + 1
-        shards = [self._store.read_range(shard, first, f"{prefix}~", wanted) for shard in self._store.shards]
-        rows: list[Row] = list(islice(merge(*shards, key=lambda row: row.key), wanted))
-        return _page([row.body for row in rows], [row.key for row in rows], size)
+        """The keys after the index's prefix sort alike in every shard."""
+        first = prefix + (opened(continuation, prefix) if continuation else "")
+        rows = merged(self._store, first, f"{prefix}~", checked(size) + 1)
+        return page([row.body for row in rows], [row.key for row in rows], size)
 
 
 _DEAD = "dead|"
@@ -238,20 +236,30 @@ def _of_scoring(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return {name: body[name] for name in _SCORING}
 
 
-def _checked(size: int) -> int:
+def merged(store: StateStore, first: str, last: str, wanted: int) -> list[Row]:
+    """The first so many rows of one range of every shard, in key order; one range read a shard."""
+    shards = [store.read_range(shard, first, last, wanted) for shard in store.shards]
+    return list(islice(merge(*shards, key=lambda row: row.key), wanted))
+
+
+def checked(size: int) -> int:
+    """A page's size; raises `Invalid`."""
     if size not in PAGE_SIZES:
         raise Invalid("size", f"is {size}", f"{PAGE_SIZES.start} to {PAGE_SIZES.stop - 1}")
     return size
 
 
-def _page(entries: Sequence[Mapping[str, Any]], keys: Sequence[str], size: int) -> Listing:
+def page(entries: Sequence[Mapping[str, Any]], keys: Sequence[str], size: int) -> Listing:
     """The first `size` entries, and a token of the key after them, which begins with the name of its list."""
-    more = keys[size:]
-    token = base64.urlsafe_b64encode(more[0].encode()).decode().rstrip("=") if more else None
-    return Listing(entries[:size], token)
+    return Listing(entries[:size], token(keys[size]) if len(keys) > size else None)
 
 
-def _opened(token: str, prefix: str) -> str:
+def token(key: str) -> str:
+    """A key as the token with which the page that begins there is asked for."""
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def opened(token: str, prefix: str) -> str:
     """What comes after the prefix in a token's key. Raises `Invalid` for what is no token of this list."""
     try:
         key = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode("ascii")

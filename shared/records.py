@@ -7,9 +7,12 @@ Keys within a shard's partition, in the order in which they sort:
     $circuit|<circuit>       summary of a circuit and what is open under it
     $gate|<time>|<approval>  an open approval, oldest first
     $done|<newest first>|…   an ended release, newest first
+    $day|<day>|<run>         a scoring run in the ledger, by day and circuit
     <root>|0                 the root itself          } one range read
     <root>|1|<letter>|<item> everything open          } loads both
     <root>|5|<identity>      inbox: facts that were heard
+    <root>|6|d|<day>         the run whose forecast of the day stands
+    <root>|6|m|<model>|<run> the runs that a model version ever published, by day
     <root>|7|<newest first>  what served from when on, append-only
     <root>|8|<letter>|<item> everything that has ended
     <root>|9|<item>|<nnnnnn> history, append-only
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -30,9 +33,12 @@ from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.fleet import FleetState
 from shared.domain.lake import Lake
+from shared.domain.ledger import Run
 from shared.domain.machine import Decision, Item, Kind, Root
 from shared.domain.messages import Command, Event, LookAtGate, decode, encode
 from shared.domain.release import GATES, RELEASE, Approval, Release
+from shared.domain.scoring import Phase as ScoringPhase
+from shared.domain.scoring import ScoringRun
 from shared.domain.values import Channel
 from shared.ports import Row, StateStore, Write
 
@@ -100,6 +106,31 @@ def finished_range(root: str, kind: Kind) -> tuple[str, str]:
 def finished_span(root: str, kind: Kind, first: str, last: str) -> tuple[str, str]:
     """The range of ended items of one kind with `first <= id < last`."""
     return f"{root}|8|{kind.letter}|{safe(first)}", f"{root}|8|{kind.letter}|{safe(last)}"
+
+
+def days_span(first: date, last: date) -> tuple[str, str]:
+    """The ledger's rows from a day to another, by day and circuit."""
+    return f"$day|{first}|", f"$day|{last}|~"
+
+
+def day_span(circuit: str, day: date) -> tuple[str, str]:
+    """The ledger's rows of one circuit's day."""
+    return f"$day|{day}|{circuit}@", f"$day|{day}|{circuit}@~"
+
+
+def standing_span(root: str, first: date, last: date) -> tuple[str, str]:
+    """The runs whose forecasts stand, from a day to another."""
+    return f"{root}|6|d|{first}", f"{root}|6|d|{last}~"
+
+
+def made_prefix(root: str, model: int) -> str:
+    return f"{root}|6|m|{model:09d}|"
+
+
+def made_span(root: str, model: int, first: date, last: date) -> tuple[str, str]:
+    """The runs that a model version ever published, from a day to another."""
+    made = f"{made_prefix(root, model)}{root}@"
+    return f"{made}{first}", f"{made}{last}~"
 
 
 def champions_range(root: str, at: datetime) -> tuple[str, str]:
@@ -221,6 +252,8 @@ def _items(loaded: Loaded, decision: Decision) -> list[Write]:
 def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime) -> list[Write]:
     found: list[Write] = []
     for item in decision.items.values():
+        if isinstance(item, ScoringRun):
+            found += _ledger(item)
         if not isinstance(item, Release):
             continue
         before = loaded.items.get(item.id)
@@ -239,6 +272,16 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
     releases = [brief(i) for i in open_items if isinstance(i, Release) and i.phase not in RELEASE.ends]
     summary = {**circuit.model_dump(mode="json"), "releases": releases, "at": now.isoformat()}
     found.append(Write("put", Row(f"$circuit|{circuit.id}", summary)))
+    return found
+
+
+def _ledger(item: ScoringRun) -> list[Write]:
+    """The run by day; and, once it has published, as what stands for its day and as what its model made."""
+    day, body = f"{item.origin:%Y-%m-%d}", Run.of(item).model_dump(mode="json")
+    found = [Write("put", Row(f"$day|{day}|{safe(item.id)}", body))]
+    if item.phase == ScoringPhase.SCORED and item.pair:
+        found.append(Write("put", Row(f"{item.circuit}|6|d|{day}", body)))
+        found.append(Write("put", Row(f"{made_prefix(item.circuit, item.pair.model)}{safe(item.id)}", body)))
     return found
 
 

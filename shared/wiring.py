@@ -16,7 +16,9 @@ from shared.configuration import load_fleet
 from shared.fleet_directory import FleetDirectory
 from shared.handlers import Ports
 from shared.identity import Tokens
+from shared.ledger import Ledger
 from shared.queries import Queries
+from shared.rescoring import Rescoring
 from shared.settings import LOCAL, Settings, SettingsError
 from shared.signals import Signals
 from shared.subscriptions import Source
@@ -30,6 +32,8 @@ class Wired:
     application: Application
     signals: Signals
     queries: Queries
+    ledger: Ledger
+    rescoring: Rescoring
     tokens: Tokens
 
 
@@ -53,11 +57,14 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
     directory = FleetDirectory(load_fleet(settings.config), settings)
     slot_wait = timedelta(seconds=settings.slot_wait_seconds)
     application = Application(_ports(settings, client_options), directory, slot_wait)
+    ledger = Ledger(application.ports.store, directory, application.ports.clock)
     return Wired(
         settings=settings,
         application=application,
         signals=Signals(application, _topics(settings)),
         queries=Queries(application.ports.store),
+        ledger=ledger,
+        rescoring=Rescoring(application, ledger),
         tokens=Tokens(settings.issuer, settings.audience, settings.keys_uri),
     )
 

@@ -17,9 +17,14 @@ from shared.subscriptions import SUBSCRIPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 WHO: Mapping[Any, str] = {http.caller: "a signed-in person", http.operator: "a member of `OPERATOR_GROUPS`"}
-QUERIES: Mapping[Any, str] = {http.page_of: "`size`, `continuation`", http.time_of: "`date`"}
+QUERIES: Mapping[Any, str] = {
+    http.page_of: "`size`, `continuation`",
+    http.time_of: "`date`",
+    http.days_of: "`from`, `to`",
+}
 STATUS = {
     200: "here it is, or it is done",
+    202: "it was asked for; the answer says where to look",
     208: "it was recorded before; nothing was done",
     400: "something given is not acceptable; `field` names it and `allowed` says what would be",
     401: "no token, or one that cannot be believed",

@@ -14,6 +14,7 @@ from shared.domain.messages import (
     Consequence,
     CoverCircuit,
     Event,
+    FillDay,
     Outcome,
     ReadDeltaCommit,
 )
@@ -41,6 +42,7 @@ FURTHER: Mapping[type[Command], str] = {
     CheckDeadline: "with every phase that has a deadline",
     CoverCircuit: "by a fan-out, for each circuit that a Delta commit has readings of",
     CheckDailyScoring: "by a fan-out, for each circuit of the fleet",
+    FillDay: "by a fan-out, for each circuit of the fleet, when a person wants a day filled",
     ReadDeltaCommit: "by events and timers; and for commits between two that were heard of",
 }
 """Where a command comes from beside the tables."""

@@ -55,7 +55,7 @@ class EtlRun(Item):
 
 
 class FanOut(Item):
-    """A cursor over circuits: `coverage` of one Delta commit, or the `daily` scoring check of one origin."""
+    """A cursor over circuits: `coverage` of a Delta commit, the `daily` scoring check of an origin, or its `fill`."""
 
     purpose: str
     table: str = ""
@@ -63,6 +63,8 @@ class FanOut(Item):
     report: str = ""
     origin: datetime | None = None
     cursor: int | None = 0
+    asked_by: str = ""
+    comment: str = ""
 
 
 class Lake(Root):
@@ -99,6 +101,7 @@ ETL = Kind(
 FAN_OUT_TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (None, m.DeltaCommitted): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (None, m.DailyScoringAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
+    (None, m.DayFillAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (FanOutPhase.FANNING_OUT, m.DeadlinePassed): Then(FanOutPhase.OVERDUE, (m.RaiseAlert, m.ReadSlice)),
     (FanOutPhase.OVERDUE, m.DeadlinePassed): Then(FanOutPhase.FAILED, (m.RaiseAlert,)),
 }
@@ -119,6 +122,11 @@ FAN_OUT = Kind(
 )
 
 KINDS: dict[type[Item], Kind] = {kind.item: kind for kind in (ETL, FAN_OUT)}
+
+
+def fill_id(origin: datetime, asked_at: datetime) -> str:
+    """`fill-2026-01-31-20260202T081500000000`"""
+    return f"fill-{origin:%Y-%m-%d}-{asked_at:%Y%m%dT%H%M%S%f}"
 
 
 def decide(lake: Lake, items: Mapping[str, Item], event: m.Event, rules: Rules, now: datetime) -> Decision:
@@ -158,6 +166,10 @@ class _LakeDraft(Draft):
         if isinstance(event, m.DailyScoringAsked):
             identity = f"daily-{event.origin:%Y-%m-%d}"
             return [Line(FAN_OUT, event, created={"id": identity, "purpose": "daily", "origin": event.origin})]
+        if isinstance(event, m.DayFillAsked):
+            identity = fill_id(event.origin, event.asked_at)
+            asked = event.model_dump(include={"origin", "asked_by", "comment"})
+            return [Line(FAN_OUT, event, created={"id": identity, "purpose": "fill", **asked})]
         raise NotAllowed(f"the lake does not hear {type(event).__name__}")
 
     def moved(self, item: Item, event: m.Event, then: Then, begun: bool) -> Item:

@@ -573,6 +573,31 @@ class ScoringCalledOff(Consequence):
         return {"reason": self.reason}
 
 
+class ScoringSkipped(Consequence):
+    """A newer day's scoring begins, and nothing ever began this one's."""
+
+    origin: datetime
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": "nothing began it before the next day's: no commit was heard of and no daily check came"}
+
+
+class ScoringRequested(Event):
+    """A person wants a day scored, once more where it was before; `number` counts the day's runs from 1."""
+
+    origin: datetime
+    number: int
+    asked_by: str
+    comment: str = ""
+
+    @property
+    def identity(self) -> str:
+        return f"scoring:{self.origin:%Y-%m-%d}:{self.number}"
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"asked_by": self.asked_by, "comment": self.comment}
+
+
 class ReadingsArrived(Consequence):
     """The readings a scoring run waited for are there."""
 
@@ -703,6 +728,19 @@ class DailyScoringAsked(Event):
     @property
     def identity(self) -> str:
         return f"daily:{self.origin:%Y-%m-%d}"
+
+
+class DayFillAsked(Event):
+    """A person wants every circuit's forecast of one day that was not published; `asked_at` is when (UTC)."""
+
+    origin: datetime
+    asked_by: str
+    asked_at: datetime
+    comment: str = ""
+
+    @property
+    def identity(self) -> str:
+        return f"fill:{self.origin:%Y-%m-%d}:{self.asked_at:%Y%m%dT%H%M%S%f}"
 
 
 class SliceRead(Outcome):
@@ -885,6 +923,8 @@ class ReadSlice(Command):
     report: str
     origin: datetime | None
     cursor: int
+    asked_by: str = ""
+    comment: str = ""
 
     @property
     def id(self) -> str:
@@ -912,6 +952,19 @@ class CheckDailyScoring(Command):
     @property
     def id(self) -> str:
         return f"{self.item}.daily.{self.origin:%Y-%m-%d}"
+
+
+class FillDay(Command):
+    """Ask for one circuit's scoring of a day, if its forecast was not published; `asked` names the fan-out."""
+
+    origin: datetime
+    asked: str
+    asked_by: str
+    comment: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.item}.{self.asked}"
 
 
 class StartEtl(Command):

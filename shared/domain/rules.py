@@ -39,6 +39,8 @@ class Rules(Value):
     approval_channel: Channel = Channel.PRODUCT
     origin_hour: int = 0
     verified_scorings: int = 1
+    late_after: timedelta = timedelta(hours=9)
+    """A forecast published later than this after its origin is late."""
     approval_timeout: timedelta = timedelta(hours=24)
     plausible_range_sd: float = 3.0
     tag_grace: timedelta = timedelta(minutes=10)

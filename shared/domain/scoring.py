@@ -29,6 +29,8 @@ class Phase(StrEnum):
 TABLE: Table = {
     (None, m.ScoringDue): Then(Phase.SCORING, (m.StartScoring,)),
     (None, m.VerificationDue): Then(Phase.SCORING, (m.StartScoring,)),
+    (None, m.ScoringRequested): Then(Phase.SCORING, (m.StartScoring,)),
+    (None, m.ScoringSkipped): Then(Phase.MISSED, (m.RaiseAlert,)),
     (None, m.ScoringOverdue): Then(Phase.WAITING_FOR_READINGS, (m.RaiseAlert,)),
     (Phase.WAITING_FOR_READINGS, m.ReadingsArrived): Then(Phase.SCORING, (m.StartScoring,)),
     (Phase.WAITING_FOR_READINGS, m.DeadlinePassed): Then(Phase.MISSED, (m.RaiseAlert,)),
@@ -45,7 +47,10 @@ TABLE: Table = {
 
 
 class ScoringRun(Item):
-    """One forecast origin of one circuit, with the pair that serves it and the readings it used."""
+    """One forecast origin of one circuit, with the pair that serves it and the readings it used.
+
+    A day that somebody wants once more has another run beside the first; `asked_by` is who.
+    """
 
     circuit: str
     origin: datetime
@@ -56,11 +61,14 @@ class ScoringRun(Item):
     operation: Operation | None = None
     job: str = ""
     published_uri: str = ""
+    asked_by: str = ""
+    comment: str = ""
 
 
-def scoring_id(circuit: str, origin: datetime) -> str:
-    """`P001_C001@2026-01-31`"""
-    return f"{circuit}@{origin:%Y-%m-%d}"
+def scoring_id(circuit: str, origin: datetime, number: int = 1) -> str:
+    """`P001_C001@2026-01-31`; the day's second run is `P001_C001@2026-01-31.2`."""
+    first = f"{circuit}@{origin:%Y-%m-%d}"
+    return first if number == 1 else f"{first}.{number}"
 
 
 SCORING = Kind(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared import records
 from shared.domain import messages as m
+from shared.domain.circuit.scorings import SKIPPED_DAYS
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.hold import Hold
 from shared.domain.lake import ROOT as LAKE
@@ -45,6 +46,7 @@ def check_at_rest(world: World) -> None:
     """True once nothing is under way any more."""
     check_always(world)
     for circuit in world.fleet.circuits():
+        _no_day_is_missed_in_silence(world, circuit)
         _what_is_deployed_was_proved_and_is_what_it_is_said_to_be(world, circuit)
     _every_version_has_its_release(world)
     _every_commit_reached_its_circuits(world)
@@ -133,6 +135,19 @@ def _asks_again(world: World, release: Release) -> bool:
         isinstance(command, m.AskForProduction) and (command.item, command.step) == (release.id, release.step)
         for command in _pending_commands(world)
     )
+
+
+def _no_day_is_missed_in_silence(world: World, circuit: str) -> None:
+    """From when something serves without a break, up to the newest day that began, every day has its run."""
+    root = world.circuit(circuit)
+    if root.scored_through is None or root.expected_since is None:
+        return
+    origin = root.scored_through
+    for _ in range(SKIPPED_DAYS):
+        if origin < root.expected_since:
+            return
+        assert f"{circuit}@{origin:%Y-%m-%d}" in world.items(circuit), f"{circuit} was silent about {origin}"
+        origin -= timedelta(days=1)
 
 
 def _the_circuit_forgets_no_commit(world: World, circuit: str) -> None:

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from shared.domain.explain import Explanation, Standing
-from shared.ports import Page, Row
 from shared.queries import Queries
 from tests.builders import CIRCUIT, DIRECTOR, ENGINEER, ENGINEERS
+from tests.scenario.counted import CountedReads
 from tests.simulated import ETL, HANGS, PRODUCTION_DEPLOYMENT
 from tests.world import World
 
 FIRST, SECOND = f"{CIRCUIT}:1", f"{CIRCUIT}:2"
-
-
-class CountedReads:
-    """A store that counts how often it is asked, and how many rows it gave."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-        self.shards: Sequence[str] = store.shards
-        self.shard_of = store.shard_of
-        self.commit = store.commit
-        self.reads = 0
-        self.rows = 0
-
-    def read_range(self, partition: str, first: str, last: str, limit: int | None = None) -> list[Row]:
-        found: list[Row] = self._store.read_range(partition, first, last, limit)
-        self.reads, self.rows = self.reads + 1, self.rows + len(found)
-        return found
-
-    def read_page(self, partition: str, first: str, last: str, size: int, continuation: str | None = None) -> Page:
-        page: Page = self._store.read_page(partition, first, last, size, continuation)
-        self.reads, self.rows = self.reads + 1, self.rows + len(page.rows)
-        return page
-
-    def read(self, partition: str, key: str) -> Row | None:
-        row: Row | None = self._store.read(partition, key)
-        self.reads, self.rows = self.reads + 1, self.rows + 1
-        return row
 
 
 def explained(world: World, root: str = CIRCUIT) -> Explanation:

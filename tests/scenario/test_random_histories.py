@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, note, seed, settings
 
+from shared.application import Application
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.messages import (
@@ -33,6 +34,8 @@ from shared.domain.messages import (
 from shared.domain.release import GATES, Approval
 from shared.domain.rules import Rules
 from shared.domain.values import OperationState
+from shared.ledger import Ledger
+from shared.rescoring import Asked, Rescoring
 from tests import builders
 from tests.builders import START, model_tags, registered
 from tests.scenario.invariants import check_always, check_at_rest, check_replay_changes_nothing
@@ -184,6 +187,31 @@ class Ordered:
             world.told(order)
 
 
+@dataclass(frozen=True)
+class ScoringAsked:
+    """A person wants a day scored, of one circuit whatever stands there, or wherever nothing was published."""
+
+    circuit: int
+    days_ago: int
+    times: int
+    fill: bool
+
+    def happen(self, world: World) -> None:
+        day = world.now().date() - timedelta(days=self.days_ago)
+        circuit = world.fleet.circuits()[self.circuit]
+        asked = Asked("erik@example.org")
+
+        def ask(app: Application) -> None:
+            rescoring = Rescoring(app, Ledger(world.store, world.fleet, world.clock))
+            if self.fill:
+                rescoring.fill(day, asked)
+            else:
+                rescoring.score(circuit, day, asked)
+
+        for _ in range(self.times):
+            world.tell(ask)
+
+
 Yes: st.SearchStrategy[Action] = st.builds(
     Answered, st.integers(0, 2), st.just(builders.ENGINEER), st.just("approve"), st.just(1), st.just(0)
 )
@@ -218,7 +246,10 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
         Committed, st.sampled_from((0, 0, 3, 12)), st.integers(0, 2), st.sampled_from((True, True, False))
     )
     others: st.SearchStrategy[Action] = st.one_of(
-        st.builds(DailyChecked, few), st.builds(EtlScheduled, few), st.just(MadeAnew())
+        st.builds(DailyChecked, few),
+        st.builds(EtlScheduled, few),
+        st.just(MadeAnew()),
+        st.builds(ScoringAsked, circuit, st.integers(1, 3), st.integers(1, 2), st.booleans()),
     )
     ordered: st.SearchStrategy[Action] = st.one_of(
         st.builds(

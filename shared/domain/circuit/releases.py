@@ -257,8 +257,13 @@ class Releases(Part[Release]):
             yield Line(RELEASE, rolled_back, release.id)
 
     def _observed(self, run: ScoringRun, event: m.ScoringVerified | m.ScoringRefused) -> list[Line]:
-        """What a scoring says of the pair that is observed. Machinery that broke says nothing about it."""
-        lines = []
+        """What a scoring says of the pair that is observed. Machinery that broke says nothing about it.
+
+        Nor does a day that somebody asked for: it may be of the past, and lack readings that no model can mend.
+        """
+        lines: list[Line] = []
+        if run.asked_by:
+            return lines
         for release in self.open():
             if release.phase == Phase.OBSERVING and release.pair == run.pair:
                 observed: m.Event = m.ObservationCounted(root=self.root.id)

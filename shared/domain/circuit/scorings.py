@@ -9,19 +9,27 @@ from typing import Any
 from shared.domain import messages as m
 from shared.domain import release as r
 from shared.domain.circuit.draft import Part
-from shared.domain.machine import Item, Line, NotNow, Then, backoff
+from shared.domain.machine import Item, Line, NotAllowed, NotNow, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import Release
 from shared.domain.scoring import SCORING, Phase, ScoringRun, limits, scoring_id
 from shared.domain.values import Pair
 
+SKIPPED_DAYS = 14
+"""Days between two scorings that are recorded as missed at once; an outage that was longer shows in the ledger."""
+MOST_UNDER_WAY = 8
+"""Scorings of one circuit at once: a rollback calls all of them off in the one transaction that takes production."""
 FORMER_TABLES = 5
 """Tables that a late commit is not taken from; the newest ones."""
 
 
+BEGINNINGS = (m.ScoringDue, m.ReadingsArrived, m.ScoringRequested)
+"""What begins a day's first attempt."""
+
+
 class Scorings(Part[ScoringRun]):
     kind = SCORING
-    hears = (m.SensorCovered, m.DailyScoringChecked)
+    hears = (m.SensorCovered, m.DailyScoringChecked, m.ScoringRequested)
 
     def hear(self, event: m.Event) -> None:
         if not isinstance(event, m.SensorCovered) or event.table in self.root.former_tables:
@@ -36,7 +44,9 @@ class Scorings(Part[ScoringRun]):
             delta_version=event.version if version is None else max(version, event.version),
         )
 
-    def classify(self, event: m.SensorCovered | m.DailyScoringChecked) -> list[Line]:
+    def classify(self, event: m.SensorCovered | m.DailyScoringChecked | m.ScoringRequested) -> list[Line]:
+        if isinstance(event, m.ScoringRequested):
+            return self._requested(event)
         if isinstance(event, m.SensorCovered):
             return self._due(self.rules.origin(self.now))
         return self._daily(event)
@@ -53,7 +63,7 @@ class Scorings(Part[ScoringRun]):
 
     def moved(self, run: ScoringRun, event: m.Event, then: Then, begun: bool) -> ScoringRun:
         changed: dict[str, Any] = {"operation": operated(run.operation, event, self.now)}
-        if isinstance(event, (m.ScoringDue, m.ReadingsArrived, m.ScoringAttemptFailed)):
+        if isinstance(event, (*BEGINNINGS, m.ScoringAttemptFailed)):
             # Each attempt takes what serves and the newest readings at its own start.
             changed |= {
                 "pair": self.root.serving,
@@ -62,7 +72,7 @@ class Scorings(Part[ScoringRun]):
                 "operation": None,
                 "reason": "",
             }
-        if isinstance(event, (m.ScoringDue, m.ReadingsArrived)) or run.phase == Phase.MISSED:
+        if isinstance(event, BEGINNINGS) or run.phase == Phase.MISSED:
             self._close(run.origin)
         if isinstance(event, m.ScoringAttemptFailed):
             changed |= {"attempt": run.attempt + 1, "reason": event.error}
@@ -115,7 +125,10 @@ class Scorings(Part[ScoringRun]):
         ):
             overdue = m.ScoringOverdue(root=self.root.id, origin=event.origin)
             reason = f"the newest reading is of {self.root.newest_reading}, before the origin {event.origin}"
-            lines = [Line(SCORING, overdue, created={**self._run(event.origin), "reason": reason})]
+            lines = [
+                *self._skipped(event.origin),
+                Line(SCORING, overdue, created={**self._run(event.origin), "reason": reason}),
+            ]
         if not lines:
             raise NotNow("the day's scoring has started, or nothing serves")
         return lines
@@ -136,7 +149,42 @@ class Scorings(Part[ScoringRun]):
         waiting = self.draft.items.get(scoring_id(self.root.id, origin))
         if waiting is not None:
             return [Line(SCORING, m.ReadingsArrived(root=self.root.id), waiting.id)]
-        return [Line(SCORING, m.ScoringDue(root=self.root.id, origin=origin), created=self._run(origin))]
+        due = m.ScoringDue(root=self.root.id, origin=origin)
+        return [*self._skipped(origin), Line(SCORING, due, created=self._run(origin))]
+
+    def _requested(self, event: m.ScoringRequested) -> list[Line]:
+        newest = self.root.newest_reading
+        if self.root.serving is None or not self.root.scoring:
+            raise NotAllowed(f"nothing serves {self.root.id}, or its scoring is suspended: release or resume it first")
+        if self.root.desired != self.root.serving:
+            raise NotAllowed(
+                f"{self.root.production_owner} is changing what serves {self.root.id}: ask again when it has ended",
+                "closed",
+            )
+        if newest is None or newest < event.origin:
+            raise NotAllowed(
+                f"the newest reading is of {newest}, before the origin {event.origin}: bring readings first"
+            )
+        under_way = [run for run in self.draft.items.values() if isinstance(run, ScoringRun)]
+        for run in under_way:
+            if run.origin.date() == event.origin.date():
+                raise NotNow(f"{run.id} is {run.phase}")
+        if len(under_way) >= MOST_UNDER_WAY:
+            raise NotAllowed(f"{len(under_way)} scorings are under way: ask again when some have ended", "busy")
+        created = {**self._run(event.origin), "id": scoring_id(self.root.id, event.origin, event.number)}
+        return [*self._skipped(event.origin), Line(SCORING, event, created=created)]
+
+    def _skipped(self, origin: datetime) -> list[Line]:
+        """The days before an origin that nothing began: they are never begun now, and must not be missed in silence."""
+        done, expected = self.root.scored_through, self.root.expected_since
+        lines: list[Line] = []
+        for days in range(1, SKIPPED_DAYS + 1):
+            day = origin - timedelta(days=days)
+            if expected is None or day < expected or (done is not None and day.date() <= done.date()):
+                break
+            if scoring_id(self.root.id, day) not in self.draft.items:
+                lines.append(Line(SCORING, m.ScoringSkipped(root=self.root.id, origin=day), created=self._run(day)))
+        return lines[::-1]
 
     def _run(self, origin: datetime) -> dict[str, Any]:
         return {"id": scoring_id(self.root.id, origin), "circuit": self.root.id, "origin": origin}

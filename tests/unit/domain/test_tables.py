@@ -36,11 +36,15 @@ FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)}
 PAIR, BEFORE = (Pair(model=version, environment="1.0.0") for version in (1, 0))
 EXAMPLES: dict[str, Any] = {
     "approval": f"{CIRCUIT}:1:registry:1",
+    "asked": "fill-2026-01-30",
+    "asked_at": START,
+    "asked_by": "erik@example.org",
     "bad": PAIR,
     "by": "erik@example.org",
     "author": "tess@example.org",
     "command_id": f"{CIRCUIT}:1.1.Example",
     "commands": (),
+    "comment": "the day is missing",
     "commit": "c0ffee01",
     "counts": {"rows": 24.0},
     "cursor": 0,
@@ -66,6 +70,7 @@ EXAMPLES: dict[str, Any] = {
     "newest": START,
     "note": "it does not count",
     "next_cursor": 50,
+    "number": 2,
     "origin": START.replace(hour=0),
     "output_uri": "memory://attempt",
     "pair": PAIR,
@@ -160,7 +165,7 @@ DECIDED = {
         standing | DeadlinePassed, FleetResumed
     """,
     "scoring run": """
-        - | ScoringDue, ScoringOverdue, VerificationDue
+        - | ScoringDue, ScoringOverdue, ScoringRequested, ScoringSkipped, VerificationDue
         waiting for readings | DeadlinePassed, ReadingsArrived
         scoring | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, ScoringAttemptFailed,
             ScoringCalledOff, ScoringRefused, ScoringVerified, StillRunning
@@ -177,7 +182,7 @@ DECIDED = {
         overdue | CommandPoisoned, DeadlinePassed, EtlSucceeded, OperationFailed, OperationStarted, StillRunning
     """,
     "fan-out": """
-        - | DailyScoringAsked, DeltaCommitted
+        - | DailyScoringAsked, DayFillAsked, DeltaCommitted
         fanning out | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
         overdue | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
     """,

@@ -1,0 +1,82 @@
+"""Rescoring: what people ask of the ledger. A day filled, a day scored once more, a bad model's forecasts made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from shared.advance import Advanced
+from shared.application import Application
+from shared.domain import messages as m
+from shared.domain.lake import ROOT as LAKE
+from shared.domain.lake import fill_id
+from shared.domain.machine import Verdict
+from shared.domain.scoring import scoring_id
+from shared.errors import Invalid
+from shared.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who asks for a scoring, and why."""
+
+    by: str
+    comment: str = ""
+
+
+class Rescoring:
+    """Scorings by command. Every one is a run beside the day's former ones, whose attempts are kept."""
+
+    def __init__(self, application: Application, ledger: Ledger) -> None:
+        self._application = application
+        self._ledger = ledger
+
+    def fill(self, day: date, asked: Asked) -> str:
+        """Have every circuit score the day whose forecast was not published; returns the id of what goes through them.
+
+        Safe to ask again: a circuit whose forecast stands, or is under way, is left alone. Raises `Invalid`.
+        """
+        now = self._application.ports.clock.now()
+        origin = self._origin(LAKE, day)
+        event = m.DayFillAsked(root=LAKE, origin=origin, asked_by=asked.by, asked_at=now, comment=asked.comment)
+        self._application.advance(event)
+        return fill_id(origin, now)
+
+    def score(self, circuit: str, day: date, asked: Asked) -> tuple[str, Advanced]:
+        """Have one circuit score a day with what serves it now, also where a forecast stands; the run's id, and what
+        came of it. Raises `Invalid`.
+        """
+        return self._score(circuit, self._origin(circuit, day), len(self._ledger.day(circuit, day)) + 1, asked)
+
+    def score_again(self, circuit: str, model: int, first: date, last: date, asked: Asked) -> Mapping[str, Any]:
+        """Have what serves score every day of a span anew whose standing forecast is the model's.
+
+        Returns what scores them, the runs asked for, and the days that are left with the reason: so many scorings of a
+        circuit run at once, and asking again later goes on with the rest. Raises `Invalid`.
+        """
+        serving = self._ledger.serving(circuit)
+        if serving is None or serving.model == model:
+            problem = f"{model} is what serves {circuit}" if serving else f"nothing serves {circuit}"
+            raise Invalid("model", f"{problem}: nothing would be better", "a version that something else replaced")
+        found: dict[str, Any] = {"by": str(serving), "asked": [], "left": {}}
+        for run in self._ledger.standing_of(circuit, model, first, last):
+            number = len(self._ledger.day(circuit, run.origin.date())) + 1
+            identity, advanced = self._score(circuit, run.origin, number, asked)
+            if advanced.verdict is Verdict.APPLIED:
+                found["asked"].append(identity)
+            else:
+                found["left"][f"{run.origin:%Y-%m-%d}"] = advanced.reason
+        return found
+
+    def _score(self, circuit: str, origin: datetime, number: int, asked: Asked) -> tuple[str, Advanced]:
+        event = m.ScoringRequested(root=circuit, origin=origin, number=number, asked_by=asked.by, comment=asked.comment)
+        return scoring_id(circuit, origin, number), self._application.advance(event)
+
+    def _origin(self, root: str, day: date) -> datetime:
+        """The day's forecast origin, which must not be in the future."""
+        newest = self._application.directory.rules(root).origin(self._application.ports.clock.now())
+        if day > newest.date():
+            raise Invalid("day", f"is {day}, and its forecast origin has not come", f"{newest:%Y-%m-%d} or before")
+        return newest.replace(year=day.year, month=day.month, day=day.day)
