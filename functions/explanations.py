@@ -41,5 +41,5 @@ def show_as_of(req: func.HttpRequest) -> func.HttpResponse:
 
 def _explained(root: str, name: str) -> func.HttpResponse:
     application = wired().application
-    explanation = wired().queries.explain(root, application.directory.rules(root), application.ports.clock.now())
+    explanation = wired().queries.explain(root, application.rules(root), application.ports.clock.now())
     return answer(found(explanation.model_dump(mode="json") if explanation else None, name, root))

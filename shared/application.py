@@ -43,7 +43,7 @@ class Application:
         self.slots = Slots(ports.store, ports.clock)
         self.relay = Relay(ports.store, ports.queue, ports.clock)
         self.dead_letters = DeadLetters(ports.store, ports.documents, ports.clock)
-        self._advance = Advance(ports.store, ports.clock, self._rules)
+        self._advance = Advance(ports.store, ports.clock, self.rules)
         self._slot_wait = slot_wait
         self._stopped: tuple[datetime | None, str] = (None, "")
 
@@ -148,7 +148,7 @@ class Application:
 
     def check_daily_scoring(self) -> Advanced:
         """Ask every circuit whether the newest origin's scoring has started."""
-        origin = self._rules(LAKE).origin(self.ports.clock.now())
+        origin = self.rules(LAKE).origin(self.ports.clock.now())
         return self.advance(m.DailyScoringAsked(root=LAKE, origin=origin))
 
     def read_delta_log(self, version: int | None, source: str) -> None:
@@ -166,7 +166,7 @@ class Application:
     def _put_back(self, work: Work, wait: timedelta) -> None:
         self.ports.queue.send(work.to_json(), delay_seconds=wait.total_seconds())
 
-    def _rules(self, root: str) -> Rules:
+    def rules(self, root: str) -> Rules:
         """The configured rules, and whether the fleet is stopped, read at most once a minute."""
         now = self.ports.clock.now()
         read_at, stopped = self._stopped

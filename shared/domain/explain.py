@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from shared.domain import approvals
 from shared.domain import messages as m
 from shared.domain.circuit import Circuit
+from shared.domain.hold import Hold
 from shared.domain.lake import FanOut
 from shared.domain.machine import Item, Kind, Root
 from shared.domain.operation import Operation
@@ -73,13 +74,14 @@ def explain(
 ) -> Explanation:
     """Everything open under the root, explained; `kinds` gives each item's table."""
     standing = [
-        _standing(root, item, kinds[type(item)], rules) for item in sorted(items.values(), key=lambda i: i.created_at)
+        _standing(root, item, items, kinds[type(item)], rules, now)
+        for item in sorted(items.values(), key=lambda item: item.created_at)
     ]
     state = tuple(_state(root, rules, now)) if isinstance(root, Circuit) else ()
     return Explanation(root=root.id, at=now, state=state, under_way=tuple(standing))
 
 
-def _standing(root: Root, item: Item, kind: Kind, rules: Rules) -> Standing:
+def _standing(root: Root, item: Item, items: Mapping[str, Item], kind: Kind, rules: Rules, now: datetime) -> Standing:
     ways = tuple(_ways(item, kind))
     asked = _groups(item)
     return Standing(
@@ -88,7 +90,7 @@ def _standing(root: Root, item: Item, kind: Kind, rules: Rules) -> Standing:
         phase=item.phase,
         since=item.since,
         reason=item.reason,
-        waits_for=_waits_for(root, item, kind, rules),
+        waits_for=_waits_for(root, item, items, kind, rules, now),
         who_can_act=asked or tuple(dict.fromkeys(way.told_by for way in ways)),
         deadline=item.deadline,
         ways=ways,
@@ -118,7 +120,7 @@ def _groups(item: Item) -> tuple[str, ...]:
     return tuple(dict.fromkeys(group for groups in open_ones or item.approval.requirement for group in groups))
 
 
-def _waits_for(root: Root, item: Item, kind: Kind, rules: Rules) -> str:
+def _waits_for(root: Root, item: Item, items: Mapping[str, Item], kind: Kind, rules: Rules, now: datetime) -> str:
     match item:
         case Release(phase=phase, approval=approval) if approval and phase in GATES:
             asked = " and ".join(" or ".join(groups) for groups in approval.requirement)
@@ -127,7 +129,10 @@ def _waits_for(root: Root, item: Item, kind: Kind, rules: Rules) -> str:
         case Release(phase=ReleasePhase.READY) if isinstance(root, Circuit) and root.production_owner:
             return f"production, which {root.production_owner} owns"
         case Release(phase=ReleasePhase.READY):
-            return "production, which nothing may enter now"
+            holds = [f"on hold by {hold.by}: {hold.why}" for hold in items.values() if isinstance(hold, Hold)]
+            return f"production: {(holds or [rules.standstill(now)])[0] or 'free, and about to be asked for'}"
+        case Hold():
+            return f"somebody to lift it; placed by {item.by}: {item.why}"
         case Release(phase=ReleasePhase.OBSERVING):
             return f"{rules.verified_scorings - item.observed} more verified scoring(s) by {item.pair}"
         case ScoringRun(phase=ScoringPhase.WAITING_FOR_READINGS) if isinstance(root, Circuit):

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from shared.domain.explain import Explanation, Standing
+from shared.domain.hold import Hold
+from shared.domain.messages import HoldRequested, RollbackRequested
 from shared.queries import Queries
-from tests.builders import CIRCUIT, DIRECTOR, ENGINEER, ENGINEERS
+from tests.builders import CIRCUIT, DIRECTOR, ENGINEER, ENGINEERS, ordered
 from tests.scenario.counted import CountedReads
 from tests.simulated import ETL, HANGS, PRODUCTION_DEPLOYMENT
 from tests.world import World
@@ -75,6 +77,17 @@ def test_a_release_that_is_ready_names_who_owns_production(world: World) -> None
     found = standing(world, SECOND)
     assert (found.phase, found.waits_for) == ("ready", f"production, which {FIRST} owns")
     assert {way.event for way in found.ways} >= {"ProductionFreed", "ChampionChanged", "DeadlinePassed"}
+
+
+def test_a_hold_is_named_by_what_waits_for_it_and_stands_there_itself(world: World) -> None:
+    world.bring_to_ready_for_production(1)
+    world.app.advance(ordered(HoldRequested))
+    world.approve(FIRST)
+    hold = world.circuit().hold
+    placed = world.items(CIRCUIT)[hold]
+    assert isinstance(placed, Hold)
+    assert standing(world, FIRST).waits_for == f"production: on hold by {placed.by}: {placed.why}"
+    assert standing(world, hold).waits_for == f"somebody to lift it; placed by {placed.by}: {placed.why}"
 
 
 def test_started_work_is_named_with_the_looks_at_it(world: World) -> None:
@@ -164,6 +177,31 @@ def test_what_served_on_a_day_names_its_data_its_approvers_and_their_evidence(wo
     now = as_of(world, world.now())
     assert (now["pair"]["model"], now["previous"]["model"], now["served_by"]) == (2, 1, SECOND)
     assert now["release"]["answers"][-1]["person"] == DIRECTOR.username
+
+
+def test_after_a_rollback_the_rollback_is_named_beside_who_approved_the_model_that_came_back(world: World) -> None:
+    world.go_live(1)
+    world.run_until(world.at(hour=6, day=1))
+    world.go_live(2)
+    bad_day = world.now()
+    world.run_until(world.at(hour=6, day=1))
+    world.app.advance(ordered(RollbackRequested))
+    world.run(hours=1)
+    found = as_of(world, world.now())
+    assert (found["pair"]["model"], found["previous"]["model"]) == (1, 2)
+    assert found["served_by"] == f"{CIRCUIT}!rollback.1"
+    assert [answer["person"] for answer in found["release"]["answers"]] == [ENGINEER.username] * 2
+    assert found["release"]["id"] == FIRST
+    assert as_of(world, bad_day)["pair"]["model"] == 2
+
+
+def test_that_nothing_served_after_a_rollback_without_a_predecessor_is_said(world: World) -> None:
+    world.commit()
+    world.bring_to_production(1)
+    world.app.advance(ordered(RollbackRequested))
+    world.run(hours=1)
+    found = as_of(world, world.now())
+    assert (found["pair"], found["release"], found["previous"]["model"]) == (None, None, 1)
 
 
 def test_nothing_is_said_to_have_served_before_anything_did(world: World) -> None:
