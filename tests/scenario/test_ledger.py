@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.domain.circuit.scorings import MOST_UNDER_WAY
+from shared.domain.circuit.scorings import MOST_UNDER_WAY, SKIPPED_DAYS
 from shared.domain.ledger import Day, DayState
 from shared.domain.machine import Verdict
 from shared.domain.messages import RollbackRequested
@@ -120,6 +120,17 @@ def test_days_while_nobody_looked_are_missed_aloud_once_the_next_day_begins(serv
     assert states == [DayState.MISSING] * 4 + [DayState.DONE]
     assert len(world.topic.alerts()) == 4
     assert total(world, first, world.now())["success_rate"] == 1 / 5
+
+
+def test_a_long_outage_is_recorded_as_far_as_one_transaction_takes_it_and_shows_to_its_end(serving: World) -> None:
+    world, first = serving, serving.now()
+    world.run_until(world.at(hour=6, day=20))
+    world.commit()
+    world.run(hours=1)
+    found = ledger(world).of_circuit(CIRCUIT, first.date(), world.now().date())
+    assert [entry.state for entry in found] == [DayState.MISSING] * 20 + [DayState.DONE]
+    assert len([entry for entry in found if entry.runs]) == SKIPPED_DAYS + 1
+    assert total(world, first, world.now())["states"]["missing"] == 20
 
 
 def test_a_circuit_is_expected_from_when_it_serves(world: World) -> None:
