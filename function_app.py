@@ -1,8 +1,13 @@
-"""The function app: its blueprints, and nothing else."""
+"""The function app: telemetry, its blueprints, and nothing else."""
+
+import os
 
 import azure.functions as func
 
 from functions import approvals, event_grid, explanations, ledger, operations, orders, releases, schedules, work
+from shared.wiring import telemetry
+
+telemetry(os.environ)  # first, so that the libraries used below are seen from their first call
 
 app = func.FunctionApp()
 

@@ -19,6 +19,7 @@ from shared.domain.messages import Event
 from shared.domain.rules import Rules
 from shared.errors import AlreadyExists, Conflict, Transient
 from shared.ports import Clock, Row, StateStore
+from shared.telemetry import OFF, TRANSITIONS, Telemetry, about
 
 log = logging.getLogger("fleet.advance")
 
@@ -42,10 +43,13 @@ class Advanced:
 class Advance:
     """`advance(event)`: one read and one transaction, however long the history."""
 
-    def __init__(self, store: StateStore, clock: Clock, rules_of: Callable[[str], Rules]) -> None:
+    def __init__(
+        self, store: StateStore, clock: Clock, rules_of: Callable[[str], Rules], telemetry: Telemetry = OFF
+    ) -> None:
         self._store = store
         self._clock = clock
         self._rules_of = rules_of
+        self._telemetry = telemetry
 
     def __call__(self, event: Event) -> Advanced:
         """Apply the event; a conflict loads and decides again, it never patches."""
@@ -59,7 +63,8 @@ class Advance:
                 return Advanced(Verdict.IGNORED, decision.reason)
             if decision.verdict is Verdict.REFUSED:
                 return self._refused(partition, event, decision)
-            writes = records.writes(loaded, decision, event, now)
+            trace = self._telemetry.trace()
+            writes = records.writes(loaded, decision, event, now, trace)
             try:
                 self._store.commit(partition, writes)
             except Conflict:
@@ -74,7 +79,9 @@ class Advance:
                 continue  # somebody else was faster
             for line in decision.history:
                 log.info("%s %s: %s -> %s", line.item, line.event, line.before or "-", line.after)
-            outbox = records.outbox(decision.commands, now)
+                moved = {"event": line.event, "phase": line.after, **about(event.root)}
+                self._telemetry.count(TRANSITIONS, moved)
+            outbox = records.outbox(decision.commands, now, trace)
             return Advanced(Verdict.APPLIED, history=decision.history, partition=partition, outbox=outbox)
         raise Transient(f"{event.root}: {CONFLICTS_ALLOWED} conflicts in a row while applying {type(event).__name__}")
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from time import perf_counter
 from typing import Any
 
 from shared import records
@@ -19,6 +20,7 @@ from shared.errors import Invalid, Permanent, Transient
 from shared.handlers import Directory, Handling, NoSlot, NotWanted, Ports, handle
 from shared.relay import Relay, Work
 from shared.slots import Slots
+from shared.telemetry import COMMAND_SECONDS, COMMANDS, OFF, Telemetry, about
 
 log = logging.getLogger("fleet.application")
 
@@ -37,29 +39,33 @@ STOP_READ_EVERY = timedelta(minutes=1)
 class Application:
     """`advance` for facts, `work` for commands, `sweep` for what waits."""
 
-    def __init__(self, ports: Ports, directory: Directory, slot_wait: timedelta = SLOT_WAIT) -> None:
+    def __init__(
+        self, ports: Ports, directory: Directory, slot_wait: timedelta = SLOT_WAIT, telemetry: Telemetry = OFF
+    ) -> None:
         self.ports = ports
         self.directory = directory
         self.slots = Slots(ports.store, ports.clock)
         self.relay = Relay(ports.store, ports.queue, ports.clock)
         self.dead_letters = DeadLetters(ports.store, ports.documents, ports.clock)
-        self._advance = Advance(ports.store, ports.clock, self.rules)
+        self._advance = Advance(ports.store, ports.clock, self.rules, telemetry)
         self._slot_wait = slot_wait
         self._stopped: tuple[datetime | None, str] = (None, "")
+        self._telemetry = telemetry
 
     def advance(self, event: m.Event) -> Advanced:
         """Apply a fact and send what it commands; a command that the nudge loses is found by the sweep."""
-        advanced = self._advance(event)
-        if advanced.outbox:
-            try:
-                self.relay.nudge(advanced.partition, advanced.outbox)
-            except Transient as error:
-                log.warning("the commands of %s wait for the sweep: %s", event.root, error)
-        return advanced
+        with self._telemetry.span(f"advance {type(event).__name__}", about(event.root)):
+            advanced = self._advance(event)
+            if advanced.outbox:
+                try:
+                    self.relay.nudge(advanced.partition, advanced.outbox)
+                except Transient as error:
+                    log.warning("the commands of %s wait for the sweep: %s", event.root, error)
+            return advanced
 
     def look(self, command: m.Command, noticed_by: str = "event") -> None:
         """Put a look on the queue: a hint from outside changes no state, it only makes us look earlier."""
-        self.ports.queue.send(Work(command, noticed_by=noticed_by).to_json())
+        self.ports.queue.send(Work(command, noticed_by=noticed_by, trace=self._telemetry.trace()).to_json())
 
     def look_at_job(self, job: str) -> bool:
         """Look now at a job that an event named; False when the job is none of ours."""
@@ -91,32 +97,42 @@ class Application:
 
     def work(self, text: str) -> None:
         """Run one message of the work queue. What goes wrong becomes data: a delayed copy, or an outcome."""
-        work = Work.from_json(text)
+        work, began = Work.from_json(text), perf_counter()
+        name = type(work.command).__name__
+        whose = {"command": name, **about(work.command.root)}
+        with self._telemetry.span(f"work {name}", {**whose, "command_id": work.command.id}, work.trace):
+            whose["outcome"] = self._work(work)
+        self._telemetry.count(COMMANDS, whose)
+        self._telemetry.seconds(COMMAND_SECONDS, perf_counter() - began, whose)
+
+    def _work(self, work: Work) -> str:
+        """Run a command; returns in a word how that went."""
         command = work.command
         try:
             outcomes = handle(command, Handling(self.ports, self.directory, self.slots, work.noticed_by))
         except NotWanted as stale:
             log.info("%s", stale)
-            return
+            return "late"
         except NoSlot as full:
             log.info("%s waits: %s", command.id, full)
             # A whole fleet may wait: the longer one has waited, the less often it asks.
             wait = backoff(work.waits // 2, self._slot_wait, LONGEST_SLOT_WAIT)
             self._put_back(replace(work, waits=work.waits + 1), wait)
-            return
+            return "waits"
         except Transient as error:
             if work.attempt + 1 < ATTEMPTS:
                 wait = min(timedelta(seconds=error.retry_after or 2 ** (work.attempt + 1)), LONGEST_WAIT)
                 log.info("%s is tried again in %s: %s", command.id, wait, error)
                 self._put_back(replace(work, attempt=work.attempt + 1), wait)
-                return
+                return "again"
             self.give_up(work, f"{error} (tried {ATTEMPTS} times)")
-            return
+            return "given up"
         except Permanent as error:
             self.give_up(work, str(error))
-            return
+            return "given up"
         for outcome in outcomes:
             self.advance(outcome)
+        return "done"
 
     def give_up(self, work: Work, error: str) -> None:
         """A command that cannot be done: kept as a dead letter, and its item told if it cannot go on without."""

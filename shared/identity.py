@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jwt
@@ -30,18 +31,26 @@ class NotPermitted(Exception):
 
 
 class Tokens:
-    """Verifies people's tokens: signature, issuer, audience, times, and that a person is named."""
+    """Verifies people's tokens: signature, issuer, audience, tenant, times, and that a person is named.
+
+    `tenant` is the Entra tenant that a person must be of. `group_names` says what groups are called here, by the object
+    ids that Entra's tokens carry; with None they are called what the token calls them.
+    """
 
     def __init__(
         self,
         issuer: str,
         audience: str,
         keys_uri: str,
+        tenant: str = "",
+        group_names: Mapping[str, str] | None = None,
         keys_lifespan_seconds: float = KEYS_LIFESPAN_SECONDS,
         keys_cooldown_seconds: float = KEYS_COOLDOWN_SECONDS,
     ) -> None:
         self._issuer = issuer
         self._audience = audience
+        self._tenant = tenant
+        self._group_names = group_names
         # The whole set is kept and read anew after its time; single keys are not, a withdrawn one would live for ever.
         self._keys = jwt.PyJWKClient(
             keys_uri,
@@ -72,7 +81,9 @@ class Tokens:
             )
         except (jwt.PyJWTError, RecursionError) as error:
             raise NotSignedIn(f"the token cannot be believed: {error!s:.200}") from error
-        return _person(claims)
+        if self._tenant and claims.get("tid") != self._tenant:
+            raise NotSignedIn("the token is of another tenant")
+        return self._person(claims)
 
     def _signing_key(self, token: str) -> jwt.PyJWK:
         try:
@@ -80,21 +91,25 @@ class Tokens:
         except (jwt.PyJWKClientConnectionError, ValueError) as error:
             raise Transient("the token issuer's signing keys cannot be read now; try again", 10) from error
 
+    def _person(self, claims: dict[str, Any]) -> Person:
+        """Groups are the token's app roles and its groups: a tenant with many groups sends roles instead.
 
-def _person(claims: dict[str, Any]) -> Person:
-    """Groups are the token's group claims and app roles: a tenant with many groups sends roles instead.
+        An application's own token names nobody: it must not count as a person who approves.
+        """
+        oid, username = _text(claims, "oid"), _text(claims, "preferred_username", "upn", "unique_name")
+        if not oid or not username or claims.get("idtyp") == "app":
+            raise NotSignedIn("the token names no person (oid, preferred_username); programs call with a function key")
+        return Person(
+            oid=oid,
+            name=_text(claims, "name") or username,
+            username=username,
+            groups=tuple(dict.fromkeys([*self._groups(claims), *_texts(claims.get("roles"))])),
+        )
 
-    An application's own token names nobody: it must not count as a person who approves.
-    """
-    oid, username = _text(claims, "oid"), _text(claims, "preferred_username", "upn", "unique_name")
-    if not oid or not username or claims.get("idtyp") == "app":
-        raise NotSignedIn("the token names no person (oid, preferred_username); programs call with a function key")
-    return Person(
-        oid=oid,
-        name=_text(claims, "name") or username,
-        username=username,
-        groups=tuple(dict.fromkeys([*_texts(claims.get("groups")), *_texts(claims.get("roles"))])),
-    )
+    def _groups(self, claims: dict[str, Any]) -> list[str]:
+        """A group that only bears a name of ours is none of ours: anybody in a tenant may make one."""
+        groups, names = _texts(claims.get("groups")), self._group_names
+        return groups if names is None else [names[group.lower()] for group in groups if group.lower() in names]
 
 
 def _text(claims: dict[str, Any], *names: str) -> str:

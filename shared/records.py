@@ -47,6 +47,8 @@ GATE_RUNS = "gate-runs"
 DEAD = "dead"
 SLOTS = "slots"
 STARTS = "starts"
+TRACE = "trace"
+"""The column of an outbox or due row that holds its trace's context."""
 
 OPEN_GATES = ("$gate|", "$gate|~")
 """The range of a shard's open gates."""
@@ -177,10 +179,10 @@ def item_from(row: Row) -> Item:
 
 def command_from(row: Row) -> Command:
     """The command of an outbox or due row."""
-    return decode(row.body)
+    return decode(untraced(row)[0])
 
 
-def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime) -> list[Write]:
+def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime, trace: str = "") -> list[Write]:
     """One transaction: inbox, root, items, history, outbox, due rows and the indexes people read.
 
     The inbox comes first: the first row that fails is the one that is named, and a fact heard before is just that,
@@ -208,9 +210,9 @@ def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime) -> l
         )
         for line in decision.history
     ]
-    found += [Write("put", row) for row in outbox(decision.commands, now)]
+    found += [Write("put", row) for row in outbox(decision.commands, now, trace)]
     found += [
-        Write("put", Row(f"!1|{stamp(due.at)}|{safe(due.command.id)}", encode(due.command))) for due in decision.due
+        Write("put", Row(f"!1|{stamp(d.at)}|{safe(d.command.id)}", _traced(d.command, trace))) for d in decision.due
     ]
     if isinstance(root, Circuit):
         found += _indexes(root, loaded, decision, now)
@@ -218,10 +220,20 @@ def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime) -> l
     return found
 
 
-def outbox(commands: Iterable[Command], now: datetime) -> list[Row]:
-    """The outbox rows of commands given now."""
+def outbox(commands: Iterable[Command], now: datetime, trace: str = "") -> list[Row]:
+    """The outbox rows of commands given now, within a trace."""
     unique = {command.id: command for command in commands}
-    return [Row(f"!0|{stamp(now)}|{safe(command.id)}", encode(command)) for command in unique.values()]
+    return [Row(f"!0|{stamp(now)}|{safe(command.id)}", _traced(command, trace)) for command in unique.values()]
+
+
+def _traced(command: Command, trace: str) -> dict[str, Any]:
+    return {**encode(command), TRACE: trace} if trace else encode(command)
+
+
+def untraced(row: Row) -> tuple[dict[str, Any], str]:
+    """The encoded command of an outbox or due row, and the trace that it was given in."""
+    body = dict(row.body)
+    return body, str(body.pop(TRACE, ""))
 
 
 def _root(loaded: Loaded, root: Root) -> list[Write]:

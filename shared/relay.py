@@ -21,15 +21,16 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Work:
-    """A command on the queue: how often it failed, what made us look, and how often it waited for a slot."""
+    """A command on the queue: how often it failed, what made us look, how often it waited for a slot, its trace."""
 
     command: Command
     attempt: int = 0
     noticed_by: str = "command"
     waits: int = 0
+    trace: str = ""
 
     def to_json(self) -> str:
-        return _message(encode(self.command), self.noticed_by, attempt=self.attempt, waits=self.waits)
+        return _message(encode(self.command), self.noticed_by, self.trace, attempt=self.attempt, waits=self.waits)
 
     @classmethod
     def from_json(cls, text: str) -> Work:
@@ -41,13 +42,14 @@ class Work:
                 int(document["attempt"]),
                 str(document["noticed_by"]),
                 int(document.get("waits", 0)),
+                str(document.get("trace", "")),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a work message: {error!r}") from error
 
 
-def _message(command: Mapping[str, Any], noticed_by: str, attempt: int = 0, waits: int = 0) -> str:
-    document = {"command": command, "attempt": attempt, "noticed_by": noticed_by, "waits": waits}
+def _message(command: Mapping[str, Any], noticed_by: str, trace: str, attempt: int = 0, waits: int = 0) -> str:
+    document = {"command": command, "attempt": attempt, "noticed_by": noticed_by, "waits": waits, "trace": trace}
     return json.dumps(document, separators=(",", ":"))
 
 
@@ -77,7 +79,8 @@ class Relay:
     def _send(self, partition: str, rows: Sequence[Row]) -> None:
         for row in rows:
             due_look = row.key.startswith("!1|") and row.body.get("command") == LookAtOperation.__name__
-            self._queue.send(_message(row.body, "reconciler" if due_look else "command"))
+            command, trace = records.untraced(row)
+            self._queue.send(_message(command, "reconciler" if due_look else "command", trace))
         for start in range(0, len(rows), BATCH):
             self._remove(partition, rows[start : start + BATCH])
 

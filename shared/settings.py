@@ -12,11 +12,13 @@ from shared.domain.values import Channel
 
 LOCAL = "local"
 AZURE = "azure"
-ENTRA = ("https://login.microsoftonline.com/", "https://sts.windows.net/")
-"""Where tokens on Azure come from, and their signing keys."""
-
-
 SHORTEST_SECRET = 32
+ENTRA_ISSUER = re.compile(r"https://login\.microsoftonline\.com/(?P<tenant>[0-9a-f-]{36})/v2\.0")
+ENTRA_KEYS = "https://login.microsoftonline.com/{tenant}/discovery/v2.0/keys"
+"""Who issues people's tokens on Azure, always one tenant, and where its signing keys are."""
+ACCOUNT_KEY = re.compile(r"(AccountKey|SharedAccessKey|SharedAccessSignature)=", re.IGNORECASE)
+PASSWORDS = ("AZURE_CLIENT_SECRET", "AZURE_PASSWORD")
+"""What azure-identity would sign in with instead of the managed identity."""
 
 
 class SettingsError(Exception):
@@ -66,6 +68,14 @@ def _number(text: str) -> str:
     return str(_positive(text))
 
 
+def _group_names(text: str) -> tuple[tuple[str, str], ...]:
+    """`{object id}={name}` pairs, with commas."""
+    pairs = [pair.partition("=")[::2] for pair in _names(text)]
+    if not all(identity.strip() and name.strip() for identity, name in pairs):
+        raise ValueError("must be pairs of object id and name, {id}={name}, with commas between them")
+    return tuple((_guid(identity.strip()), name.strip()) for identity, name in pairs)
+
+
 def _guid(text: str) -> str:
     try:
         return str(UUID(text))
@@ -74,6 +84,8 @@ def _guid(text: str) -> str:
 
 
 def _secret(text: str) -> str:
+    if text.startswith("@Microsoft.KeyVault("):
+        raise ValueError("is a Key Vault reference that was not resolved: the identity must be allowed to read secrets")
     if len(text) < SHORTEST_SECRET:
         raise ValueError(f"must have at least {SHORTEST_SECRET} characters")
     return text
@@ -124,9 +136,35 @@ class Settings:
     issuer: str = _setting("TOKEN_ISSUER", "the issuer of people's tokens")
     audience: str = _setting("TOKEN_AUDIENCE", "the audience that people's tokens name")
     keys_uri: str = _setting("TOKEN_KEYS_URI", "the issuer's signing keys (JWKS)")
+    group_names: tuple[tuple[str, str], ...] = _setting(
+        "TOKEN_GROUPS",
+        "object ids of Entra groups and what they are called here, {id}={name}, with commas; app roles need none",
+        (),
+        _group_names,
+    )
     operators: tuple[str, ...] = _setting(
         "OPERATOR_GROUPS", "groups that may replay dead letters, with commas", ("ML-Engineers",), _names
     )
+    identity_client: str = _setting(
+        "AZURE_CLIENT_ID", "client id of the user-assigned managed identity; none: the system-assigned one", "", _guid
+    )
+    registry: str = _setting("REGISTRY", "the AzureML registry that models are promoted to", "")
+    cluster: str = _setting("COMPUTE_CLUSTER", "the compute cluster of each workspace", "batch-cluster")
+    test_suffix: str = _setting(
+        "TEST_ENDPOINT_SUFFIX", "ends the names of test endpoints, which are unique in their region", "tst"
+    )
+    production_suffix: str = _setting(
+        "PRODUCTION_ENDPOINT_SUFFIX", "ends the names of production endpoints, unique in their region", "prd"
+    )
+    training_code: str = _setting(
+        "TRAINING_CODE", "resource id of the training code asset in the dev workspace; builds need it", ""
+    )
+    synapse_endpoint: str = _setting(
+        "SYNAPSE_ENDPOINT", "the Synapse workspace's development endpoint, https://{name}.dev.azuresynapse.net", ""
+    )
+    synapse_pool: str = _setting("SYNAPSE_POOL", "the Spark pool of the ETL", "")
+    etl_code: str = _setting("ETL_CODE_URI", "the folder with the ETL job's files, abfss://...", "")
+    etl_source: str = _setting("ETL_SOURCE_URI", "the folder or sources file that the ETL reads, abfss://...", "")
     platform_endpoint: str = _setting("PLATFORM_ENDPOINT", "the embedded model platform (embedded mode)", "")
     platform_key: str = _setting("PLATFORM_KEY", "the embedded model platform's key (embedded mode)", "", secret=True)
     approval_channel: str = _setting(
@@ -149,6 +187,12 @@ class Settings:
     longest_look_seconds: int = _setting("LONGEST_LOOK_SECONDS", "the longest wait between looks", 300, _positive)
     slot_wait_seconds: int = _setting("SLOT_WAIT_SECONDS", "how long a command waits for a slot", 5, _positive)
 
+    @property
+    def tenant(self) -> str:
+        """The Entra tenant that issues people's tokens; empty for the embedded issuer."""
+        entra = ENTRA_ISSUER.fullmatch(self.issuer)
+        return entra["tenant"] if entra else ""
+
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
         """Read and check; raises SettingsError naming everything that is missing or wrong."""
@@ -165,9 +209,17 @@ class Settings:
             except ValueError as error:
                 problems.append(f"{name}={text!r}: {error}" if f.repr else f"{name}: {error}")
         problems += _wrong_for_mode(values)
+        if values.get("mode") == AZURE:
+            problems += _keys_and_passwords(environment)
         if problems:
             raise SettingsError("The settings are not complete:\n" + "\n".join(f"- {problem}" for problem in problems))
         return cls(**values)
+
+
+AZURE_NEEDS = (
+    *("table_uri", "queue_uri", "blob_uri"),
+    *("registry", "synapse_endpoint", "synapse_pool", "etl_code", "etl_source"),
+)
 
 
 def _wrong_for_mode(values: Mapping[str, Any]) -> list[str]:
@@ -177,7 +229,7 @@ def _wrong_for_mode(values: Mapping[str, Any]) -> list[str]:
     if mode not in (AZURE, LOCAL):
         return [f"FLEET_MODE={mode!r}: allowed are {AZURE} and {LOCAL}"]
     needed: tuple[str, ...] = {
-        AZURE: ("table_uri", "queue_uri", "blob_uri"),
+        AZURE: AZURE_NEEDS,
         LOCAL: ("storage", "topic_key", "platform_endpoint", "platform_key"),
     }[mode]
     if values.get("approval_channel") == Channel.DEVOPS:
@@ -198,11 +250,33 @@ def _wrong_for_mode(values: Mapping[str, Any]) -> list[str]:
         for field in forbidden
         if values.get(field)
     ]
-    if mode == AZURE:
-        # Whoever answers at the keys' address decides whose signature is believed.
-        problems += [
-            f"{named[field]['name']}={values[field]!r} is not Entra ID: on Azure it begins with {' or '.join(ENTRA)}"
-            for field in ("issuer", "keys_uri")
-            if values.get(field) and not values[field].startswith(ENTRA)
+    return problems + (_not_entra(values) if mode == AZURE else [])
+
+
+def _not_entra(values: Mapping[str, Any]) -> list[str]:
+    """Whoever answers at the keys' address decides whose signature is believed."""
+    issuer, keys = values.get("issuer"), values.get("keys_uri")
+    if not issuer or not keys:
+        return []
+    tenant = ENTRA_ISSUER.fullmatch(issuer)
+    if tenant is None:
+        return [
+            f"TOKEN_ISSUER={issuer!r} is no tenant of Entra ID: on Azure it is https://login.microsoftonline.com/{{tenant"
+            " id}/v2.0"
         ]
-    return problems
+    own = ENTRA_KEYS.format(tenant=tenant["tenant"])
+    return [] if keys == own else [f"TOKEN_KEYS_URI={keys!r} are not the issuer's keys: on Azure it is {own}"]
+
+
+def _keys_and_passwords(environment: Mapping[str, str]) -> list[str]:
+    """What would make the app sign in with a secret, in any setting: also those that only the host reads."""
+    return [
+        f"{name} holds a key of an account: on Azure the managed identity is used; "
+        f"name the account instead, as {name.partition('__')[0]}__accountName or a service's URI"
+        for name, text in sorted(environment.items())
+        if ACCOUNT_KEY.search(text)
+    ] + [
+        f"{name} is a password: on Azure the managed identity is used; remove it"
+        for name in PASSWORDS
+        if environment.get(name)
+    ]

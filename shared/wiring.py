@@ -12,16 +12,19 @@ from typing import Any
 
 from shared.application import Application
 from shared.clock import SystemClock
-from shared.configuration import load_fleet
+from shared.configuration import Fleet, load_fleet
+from shared.domain.values import Channel, Stage
 from shared.fleet_directory import FleetDirectory
 from shared.handlers import Ports
 from shared.identity import Tokens
 from shared.ledger import Ledger
+from shared.ports import Clock, Documents, Lake, StateStore, Topic, WorkQueue
 from shared.queries import Queries
 from shared.rescoring import Rescoring
 from shared.settings import LOCAL, Settings, SettingsError
 from shared.signals import Signals
 from shared.subscriptions import Source
+from shared.telemetry import OFF, Telemetry
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,10 @@ def _from_environment() -> Wired:
 def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
     """Build the application; `client_options` go to the storage clients. Raises SettingsError, ConfigurationError."""
     settings = Settings.read(environment)
-    directory = FleetDirectory(load_fleet(settings.config), settings)
+    fleet = load_fleet(settings.config)
+    directory = FleetDirectory(fleet, settings)
     slot_wait = timedelta(seconds=settings.slot_wait_seconds)
-    application = Application(_ports(settings, client_options), directory, slot_wait)
+    application = Application(_ports(settings, fleet, client_options), directory, slot_wait, telemetry(environment))
     ledger = Ledger(application.ports.store, directory, application.ports.clock)
     return Wired(
         settings=settings,
@@ -65,8 +69,37 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
         queries=Queries(application.ports.store),
         ledger=ledger,
         rescoring=Rescoring(application, ledger),
-        tokens=Tokens(settings.issuer, settings.audience, settings.keys_uri),
+        tokens=Tokens(
+            settings.issuer,
+            settings.audience,
+            settings.keys_uri,
+            settings.tenant,
+            None if settings.mode == LOCAL else dict(settings.group_names),
+        ),
     )
+
+
+def telemetry(environment: Mapping[str, str]) -> Telemetry:
+    """The process's telemetry; configured once, and no library of it is imported while it is off.
+
+    The function app asks for it before it makes its functions, so that their libraries are seen from the first call.
+    """
+    connection = environment.get("APPLICATIONINSIGHTS_CONNECTION_STRING", "").strip()
+    signs_in = "Authorization=AAD" in environment.get("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "")
+    client = environment.get("AZURE_CLIENT_ID", "") if signs_in else None
+    return _telemetry(connection, client, environment.get("FLEET_TELEMETRY", "") == "console")
+
+
+@cache
+def _telemetry(connection: str, client: str | None, to_console: bool) -> Telemetry:
+    if not connection and not to_console:
+        return OFF
+    from shared.adapters import open_telemetry
+    from shared.adapters.azure import credentials
+
+    if not connection:
+        return open_telemetry.console()
+    return open_telemetry.azure_monitor(connection, None if client is None else credentials.identity(client))
 
 
 def _topics(settings: Settings) -> dict[Source, str]:
@@ -79,9 +112,24 @@ def _topics(settings: Settings) -> dict[Source, str]:
     }
 
 
-def _ports(settings: Settings, client_options: Mapping[str, Any]) -> Ports:
-    if settings.mode != LOCAL:
-        raise SettingsError("FLEET_MODE=azure: the AzureML, DevOps and Synapse adapters are not part of this version")
+@dataclass(frozen=True)
+class _Common:
+    """The ports that are the same SDKs in both modes, on Azure's services or on the emulators."""
+
+    store: StateStore
+    queue: WorkQueue
+    clock: Clock
+    documents: Documents
+    lake: Lake
+    topic: Topic
+
+
+def _ports(settings: Settings, fleet: Fleet, client_options: Mapping[str, Any]) -> Ports:
+    common = _common(settings, client_options)
+    return _embedded(settings, common) if settings.mode == LOCAL else _azure(settings, fleet, common)
+
+
+def _common(settings: Settings, client_options: Mapping[str, Any]) -> _Common:
     from azure.core.credentials import AzureKeyCredential
     from azure.eventgrid import EventGridPublisherClient
     from azure.storage.queue import TextBase64DecodePolicy, TextBase64EncodePolicy
@@ -92,10 +140,6 @@ def _ports(settings: Settings, client_options: Mapping[str, Any]) -> Ports:
     from shared.adapters.azure.state_store import TableStateStore
     from shared.adapters.azure.topic import EventGridTopic
     from shared.adapters.azure.work_queue import StorageWorkQueue
-    from shared.adapters.local.approvals import TopicApprovals
-    from shared.adapters.local.etl_runner import LocalEtlRunner
-    from shared.adapters.local.model_platform import LocalModelPlatform
-    from shared.adapters.local.training_runner import LocalTrainingRunner
 
     table = credentials.tables(settings, **client_options).get_table_client(settings.state_table)
     queue = credentials.queues(settings, **client_options).get_queue_client(
@@ -104,21 +148,61 @@ def _ports(settings: Settings, client_options: Mapping[str, Any]) -> Ports:
         message_decode_policy=TextBase64DecodePolicy(),
     )
     container = credentials.blobs(settings, **client_options).get_container_client(settings.documents)
-    publisher = EventGridPublisherClient(
-        settings.topic_endpoint, AzureKeyCredential(settings.topic_key), **credentials.TIMEOUTS
-    )
-    topic = EventGridTopic(publisher)
-    return Ports(
+    local = settings.mode == LOCAL
+    signing = AzureKeyCredential(settings.topic_key) if local else credentials.identity(settings.identity_client)
+    return _Common(
         store=TableStateStore(table, settings.state_shards),
         queue=StorageWorkQueue(queue),
         clock=SystemClock(),
         documents=BlobDocuments(container),
+        lake=UriLake(settings.lake),
+        topic=EventGridTopic(EventGridPublisherClient(settings.topic_endpoint, signing, **credentials.TIMEOUTS)),
+    )
+
+
+def _embedded(settings: Settings, common: _Common) -> Ports:
+    from shared.adapters.local.approvals import TopicApprovals
+    from shared.adapters.local.etl_runner import LocalEtlRunner
+    from shared.adapters.local.model_platform import LocalModelPlatform
+    from shared.adapters.local.training_runner import LocalTrainingRunner
+
+    return Ports(
+        **vars(common),
         platform=LocalModelPlatform(settings.platform_endpoint, settings.platform_key),
         etl=LocalEtlRunner(settings.platform_endpoint, settings.platform_key),
         training=LocalTrainingRunner(settings.platform_endpoint, settings.platform_key),
-        approvals=TopicApprovals(topic),
-        lake=UriLake(settings.lake),
-        topic=topic,
+        approvals=TopicApprovals(common.topic),
+    )
+
+
+def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
+    from shared.adapters.azure import credentials
+    from shared.adapters.azure.etl_runner import SparkEtl, SynapseEtlRunner
+    from shared.adapters.azure.model_platform import AzureMl, AzureModelPlatform
+    from shared.adapters.azure.starts import Starts
+    from shared.adapters.azure.training_runner import AzureTrainingRunner, TrainingJobs
+    from shared.adapters.local.approvals import TopicApprovals
+    from shared.adapters.names import SUFFIXES
+
+    identity = credentials.identity(settings.identity_client)
+    starts = Starts(common.store, common.clock)
+    workspaces = {
+        Stage.DEV: settings.dev_workspace,
+        Stage.TEST: settings.test_workspace,
+        Stage.PRODUCTION: settings.production_workspace,
+    }
+    suffixes = {**SUFFIXES, Stage.TEST: settings.test_suffix, Stage.PRODUCTION: settings.production_suffix}
+    ml = AzureMl(workspaces, settings.registry, settings.cluster, suffixes)
+    spark = SparkEtl(settings.synapse_endpoint, settings.synapse_pool, settings.etl_code, settings.etl_source)
+    trainings = TrainingJobs(settings.dev_workspace, settings.training_code, settings.cluster)
+    if settings.approval_channel == Channel.DEVOPS:
+        raise SettingsError("APPROVAL_CHANNEL=devops: the adapter for Azure DevOps is not part of this version")
+    return Ports(
+        **vars(common),
+        platform=AzureModelPlatform(ml, identity, starts, common.clock),
+        etl=SynapseEtlRunner(spark, identity, starts, common.lake),
+        training=AzureTrainingRunner(trainings, identity, fleet, common.lake, common.documents),
+        approvals=TopicApprovals(common.topic),
     )
 
 

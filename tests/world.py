@@ -28,6 +28,7 @@ from shared.handlers import Ports
 from shared.ports import Row, StateStore
 from shared.queries import Queries
 from shared.relay import Work
+from shared.telemetry import OFF, Telemetry
 from tests.builders import CIRCUIT, ENGINEER, START, decided, model_tags, ordered, registered
 from tests.simulated import (
     SCORING,
@@ -104,8 +105,15 @@ class Remembering(Application):
 
 
 class World:
-    def __init__(self, fleet: Fleet | None = None, store: StateStore | None = None, at: datetime = START) -> None:
+    def __init__(
+        self,
+        fleet: Fleet | None = None,
+        store: StateStore | None = None,
+        at: datetime = START,
+        telemetry: Telemetry = OFF,
+    ) -> None:
         self.fleet = fleet or Fleet()
+        self.telemetry = telemetry
         self.clock = VirtualClock(at)
         self.effects = Effects()
         self.store: StateStore = store or MemoryStateStore(shards=2)
@@ -143,7 +151,7 @@ class World:
             lake=through(self.lake, "publish"),
             topic=through(self.topic, "publish"),
         )
-        app = Remembering(ports, self.fleet)
+        app = Remembering(ports, self.fleet, telemetry=self.telemetry)
         app.facts, app.done, app.given_up = self.facts, self.done, self.given_up
         return app
 

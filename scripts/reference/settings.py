@@ -14,14 +14,28 @@ The application reads its settings from the environment once, when it is first u
 missing or wrong at once. On Azure they are the Function App's application settings; `local.settings.sample.json` shows
 all of them; `make demo` and `make up` set them by themselves.
 
-`FLEET_MODE` is `{LOCAL}` (the embedded mode) or `{AZURE}`. This version has no adapters for AzureML, Azure DevOps and
-Synapse yet: with `FLEET_MODE={AZURE}` the settings are checked and the application then refuses to start, and says so.
+`FLEET_MODE` is `{LOCAL}` (the embedded mode) or `{AZURE}`. `docs/examples/azure.settings.json` shows the settings of a
+Function App on Azure: none of them is a key of an account or a password, and the app refuses to start with one. The one
+secret, `DEVOPS_HOOK_SECRET`, is a reference to Key Vault.
 """
 OTHERS = """
 ## What the host reads
 
 Named in the triggers' bindings, and read by the function host, not by the application: `AzureWebJobsStorage`,
-`FUNCTIONS_WORKER_RUNTIME`, and the schedules ([triggers](http.md#other-triggers)).
+`FUNCTIONS_WORKER_RUNTIME`, and the schedules ([triggers](http.md#other-triggers)). On Azure the host signs in
+with the managed identity too: `AzureWebJobsStorage__accountName` instead of a connection string, and for a
+user-assigned identity `…__credential=managedidentity` with `…__clientId`, for both `AzureWebJobsStorage` and
+`FLEET_STORAGE`.
+
+## What telemetry reads
+
+Telemetry is off unless one of them is set, and costs nothing then ([telemetry](../telemetry.md)).
+
+| Name | Purpose |
+| --- | --- |
+| `APPLICATIONINSIGHTS_CONNECTION_STRING` | the Application Insights that spans, measures and logs are sent to |
+| `APPLICATIONINSIGHTS_AUTHENTICATION_STRING` | `Authorization=AAD`: send as the managed identity |
+| `FLEET_TELEMETRY` | `console`: write spans and measures to the standard output (embedded mode) |
 
 ## What the tools read
 
@@ -66,6 +80,6 @@ def _modes(name: str, asked: Mapping[str, list[str]]) -> str:
 def _default(default: Any) -> str:
     if default is MISSING:
         return "—"
-    if isinstance(default, tuple):
-        return code(default)
-    return f"`{default}`" if default != "" else "empty"
+    if default in ("", ()):
+        return "empty"
+    return code(default) if isinstance(default, tuple) else f"`{default}`"

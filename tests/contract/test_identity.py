@@ -194,6 +194,56 @@ def test_a_changed_claim_breaks_the_signature(issuer: TokenIssuer, tokens: Token
         tokens.person(bearer(f"{header}.{forged}.{signature}"))
 
 
+TENANT = "11111111-2222-3333-4444-555555555555"
+ENTRA = f"https://login.microsoftonline.com/{TENANT}/v2.0"
+ENGINEERS = "9f3c0000-0000-4000-8000-0000000000c1"
+
+
+@pytest.fixture
+def entra(tmp_path: Path, people: Path) -> Iterator[TokenIssuer]:
+    """An issuer whose tokens are like those of Entra ID's v2.0 endpoint, for one tenant."""
+    made = TokenIssuer(tmp_path / "entra", people, audience=AUDIENCE, issuer=ENTRA, tenant=TENANT)
+    with ServerThread(made.application) as server:
+        made.serve_at(server.url)
+        yield made
+
+
+@pytest.fixture
+def of_tenant(entra: TokenIssuer) -> Tokens:
+    return Tokens(ENTRA, AUDIENCE, entra.keys_url, TENANT, {ENGINEERS: "ML-Engineers"})
+
+
+def test_groups_of_entra_are_called_what_the_settings_say_and_roles_what_they_are(
+    entra: TokenIssuer, of_tenant: Tokens
+) -> None:
+    claims = {"groups": [ENGINEERS.upper(), "9f3c0000-0000-4000-8000-0000000000ff"], "roles": ["Engineering-Managers"]}
+    person = of_tenant.person(bearer(entra.issue("erik@plant.example", **claims)))
+    assert person.groups == ("ML-Engineers", "Engineering-Managers")
+
+
+def test_a_group_that_only_bears_the_name_of_ours_is_none_of_ours(entra: TokenIssuer, of_tenant: Tokens) -> None:
+    """Anybody in a tenant may make a group, and tokens can be told to carry names."""
+    token = entra.issue("sam@plant.example", groups=["ML-Engineers"])
+    assert of_tenant.person(bearer(token)).groups == ()
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"tid": "66666666-2222-3333-4444-555555555555"},
+        {"tid": None},
+        {"iss": f"https://sts.windows.net/{TENANT}/"},
+        {"iss": "https://login.microsoftonline.com/66666666-2222-3333-4444-555555555555/v2.0"},
+        {"aud": "api://another"},
+    ],
+)
+def test_a_token_of_another_tenant_version_or_audience_is_refused(
+    entra: TokenIssuer, of_tenant: Tokens, claims: dict[str, Any]
+) -> None:
+    with pytest.raises(NotSignedIn):
+        of_tenant.person(bearer(entra.issue("erik@plant.example", **claims)))
+
+
 class Keys:
     """A JWKS endpoint that counts how often it is asked, and can be told what to answer."""
 
@@ -220,7 +270,7 @@ def keys(issuer: TokenIssuer) -> Iterator[Keys]:
         yield made
 
 
-def with_keys(keys: Keys, **options: float) -> Tokens:
+def with_keys(keys: Keys, **options: Any) -> Tokens:
     return Tokens(LOCAL_ISSUER, AUDIENCE, keys.url, **options)
 
 

@@ -16,7 +16,10 @@ from tests.unit.test_app_indexes import functions
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {f.name: f.metadata["name"] for f in fields(Settings)}
+HOST_SIGNS_IN = ("__credential", "__clientId")
 OF_THE_HOST = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
+TENANT = "11111111-2222-3333-4444-555555555555"
+AZURE_EXAMPLE = ROOT / "docs" / "examples" / "azure.settings.json"
 GROUP = "/subscriptions/0d1c/resourceGroups/fleet/providers"
 
 COMMON = {
@@ -45,8 +48,13 @@ AZURE = {
     "FLEET_STORAGE__tableServiceUri": "https://fleet.table.core.windows.net",
     "FLEET_STORAGE__queueServiceUri": "https://fleet.queue.core.windows.net",
     "FLEET_STORAGE__blobServiceUri": "https://fleet.blob.core.windows.net",
-    "TOKEN_ISSUER": "https://login.microsoftonline.com/0d1c/v2.0",
-    "TOKEN_KEYS_URI": "https://login.microsoftonline.com/0d1c/discovery/v2.0/keys",
+    "TOKEN_ISSUER": f"https://login.microsoftonline.com/{TENANT}/v2.0",
+    "TOKEN_KEYS_URI": f"https://login.microsoftonline.com/{TENANT}/discovery/v2.0/keys",
+    "REGISTRY": "sensor-forecast-registry",
+    "SYNAPSE_ENDPOINT": "https://fleet.dev.azuresynapse.net",
+    "SYNAPSE_POOL": "etlpool",
+    "ETL_CODE_URI": "abfss://code@lake.dfs.core.windows.net",
+    "ETL_SOURCE_URI": "abfss://landing@lake.dfs.core.windows.net",
 }
 
 
@@ -75,7 +83,7 @@ def test_every_missing_name_is_reported_at_once_with_what_it_is_for() -> None:
     ("environment", "needed"),
     [
         (LOCAL, {"FLEET_STORAGE", "TOPIC_KEY", "PLATFORM_ENDPOINT", "PLATFORM_KEY"}),
-        (AZURE, {name for name in AZURE if name.startswith("FLEET_STORAGE__")}),
+        (AZURE, {name for name in AZURE if name.startswith(("FLEET_STORAGE__", "SYNAPSE", "ETL_"))} | {"REGISTRY"}),
     ],
 )
 def test_what_one_mode_needs_is_missed_in_that_mode(environment: Mapping[str, str], needed: set[str]) -> None:
@@ -122,7 +130,13 @@ def test_a_setting_that_is_blank_is_missing() -> None:
         ({"TOKEN_ISSUER": LOCAL_ISSUER}, "TOKEN_ISSUER"),
         ({"TOKEN_KEYS_URI": "http://127.0.0.1:7072/issuer/discovery/keys"}, "TOKEN_KEYS_URI"),
         ({"TOKEN_ISSUER": "https://login.microsoftonline.com.evil.example/"}, "TOKEN_ISSUER"),
-        ({"FLEET_STORAGE": "AccountKey=secret"}, "FLEET_STORAGE"),
+        ({"TOKEN_ISSUER": "https://login.microsoftonline.com/common/v2.0"}, "TOKEN_ISSUER"),
+        ({"TOKEN_ISSUER": f"https://sts.windows.net/{TENANT}/"}, "TOKEN_ISSUER"),
+        ({"TOKEN_KEYS_URI": "https://login.microsoftonline.com/common/discovery/v2.0/keys"}, "TOKEN_KEYS_URI"),
+        ({"FLEET_STORAGE": "UseDevelopmentStorage=true"}, "FLEET_STORAGE"),
+        ({"AzureWebJobsStorage": "AccountName=a;AccountKey=secret"}, "AzureWebJobsStorage holds a key"),
+        ({"SOME_HUB": "Endpoint=sb://x;SharedAccessKey=secret"}, "SOME_HUB holds a key"),
+        ({"AZURE_CLIENT_SECRET": "secret"}, "AZURE_CLIENT_SECRET is a password"),
         ({"TOPIC_KEY": "secret"}, "TOPIC_KEY"),
         ({"PLATFORM_ENDPOINT": "http://127.0.0.1:7073"}, "PLATFORM_ENDPOINT"),
         ({"PLATFORM_KEY": "secret"}, "PLATFORM_KEY"),
@@ -132,6 +146,36 @@ def test_azure_refuses_what_only_this_machine_may_trust(changed: Mapping[str, st
     (found,) = problems({**AZURE, **changed})
     assert found.startswith(named)
     assert "secret" not in found
+
+
+def test_an_account_key_is_refused_on_azure_wherever_it_is_and_never_shown() -> None:
+    for name in {*NAMES.values(), "AzureWebJobsStorage"} - {"FLEET_MODE"}:
+        found = problems({**AZURE, name: "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=hushed"})
+        assert any(line.startswith(f"{name} holds a key of an account") for line in found), name
+        assert "hushed" not in "\n".join(line for line in found if "holds a key" in line)
+
+
+def test_the_azure_example_is_whole_and_knows_no_key_and_no_password() -> None:
+    example: dict[str, str] = json.loads(AZURE_EXAMPLE.read_text())["Values"]
+    references = {name for name, text in example.items() if text.startswith("@Microsoft.KeyVault(")}
+    assert references == {"DEVOPS_HOOK_SECRET"}
+    with pytest.raises(SettingsError, match="Key Vault reference that was not resolved"):
+        Settings.read(example)
+    read = Settings.read({**example, "DEVOPS_HOOK_SECRET": "0123456789abcdef0123456789abcdef"})
+    assert read.tenant and dict(read.group_names).keys() and not read.storage and not read.topic_key
+    secret = {f.metadata["name"] for f in fields(Settings) if not f.repr and getattr(read, f.name)}
+    assert secret == references, "every secret on Azure is a reference to Key Vault"
+    in_bindings = set(re.findall(r"%(\w+)%", json.dumps(functions())))
+    of_the_host = {name for name in example if name.startswith("AzureWebJobsStorage__") or name.endswith(HOST_SIGNS_IN)}
+    assert set(example) - of_the_host <= set(NAMES.values()) | in_bindings | OF_THE_HOST
+
+
+def test_groups_are_pairs_of_object_id_and_name() -> None:
+    read = Settings.read({**AZURE, "TOKEN_GROUPS": f"{TENANT.upper()} = ML-Engineers, {TENANT[:-1]}6=Managers"})
+    assert dict(read.group_names) == {TENANT: "ML-Engineers", f"{TENANT[:-1]}6": "Managers"}
+    for wrong in ("ML-Engineers", f"{TENANT}=", "ML-Engineers=x"):
+        (found,) = problems({**AZURE, "TOKEN_GROUPS": wrong})
+        assert found.startswith("TOKEN_GROUPS=")
 
 
 def test_no_secret_is_shown_where_the_settings_are() -> None:
@@ -178,5 +222,5 @@ def test_the_sample_reads_and_says_what_the_defaults_are() -> None:
     sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
     read = Settings.read(sample)
     for f in fields(Settings):
-        if f.default not in (MISSING, ""):
+        if f.default not in (MISSING, "", ()):
             assert getattr(read, f.name) == f.default, f.metadata["name"]
