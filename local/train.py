@@ -27,11 +27,13 @@ from local.azurite import AzuriteError
 from local.platform.data_assets import FolderDataAssets
 from local.platform.settings import configurations_in, data_assets_in
 from local.ports import PortTaken
-from local.runtime import ENVIRONMENT, REPOSITORY, LocalRuntime, RuntimeFailed, environment_of, is_running, shown
+from local.runtime import ENVIRONMENT as ENVIRONMENT_FILE
+from local.runtime import REPOSITORY, LocalRuntime, RuntimeFailed, environment_of, is_running, shown
 from local.up import HOME, TRAINER, Plants, Stopped, stop_once
 from ml.environment_packages import differing_packages
 from ml.history import newest_readings, open_version
 from ml.training_data import DataAssetDiffers, TrainingData
+from shared.adapters.local.platform_client import PlatformClient
 from shared.build_artifact import build_artifact, write_artifact
 from shared.config_changes import (
     CONFIG_FOLDER,
@@ -49,6 +51,7 @@ from shared.configuration import CircuitConfig, ConfigurationError, Fleet, load_
 from shared.domain.lake import ETL, EtlPhase
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.training import Phase, TrainingRun
+from shared.domain.values import ENVIRONMENT, Stage, version_numbers
 from shared.errors import FleetError
 from shared.settings import SettingsError
 from shared.training_build import Change as TrainedChange
@@ -57,6 +60,7 @@ from shared.wiring import Wired, wire
 
 OUT = REPOSITORY / ".local" / "build"
 LOOK_SECONDS = 1.0
+ENVIRONMENT_VERSIONS = f"workspaces/{Stage.DEV}/environments/{ENVIRONMENT}/versions"
 
 
 class BuildStopped(Exception):
@@ -65,12 +69,16 @@ class BuildStopped(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained for which change. `commits`: where the configuration comes from; None: as it is now."""
+    """What is to be trained and registered for which change.
+
+    commits: where the configuration comes from; None: as it is now. environments: versions that are new with it.
+    """
 
     change: TrainedChange
     fleet: Fleet
     circuits: tuple[str, ...]
     new_circuits: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
     commits: Commits | None = None
 
 
@@ -86,7 +94,7 @@ class Running:
 
 
 def plan_of_changes(repository: Path, base: str | None, author: str | None, pull_request: str) -> Plan | None:
-    """What the branch changed since it left `base` (None: the main branch); None when nothing has to be trained.
+    """What the branch changed since it left `base` (None: the main branch); None when nothing has to be built.
 
     Raises BuildStopped for changes that no commit holds or that are not declared rightly, and ChangesUnknown.
     """
@@ -100,7 +108,7 @@ def plan_of_changes(repository: Path, base: str | None, author: str | None, pull
         raise BuildStopped("; ".join(environment.problems))
     _tell_changes(changes)
     trained = changes.needing(Consequence.RETRAIN)
-    if not trained:
+    if not trained and not changes.new_environments:
         return None
     _, fleet = commits.fleets()
     return Plan(
@@ -108,6 +116,7 @@ def plan_of_changes(repository: Path, base: str | None, author: str | None, pull
         fleet=fleet,
         circuits=tuple(change.circuit for change in trained),
         new_circuits=tuple(c.circuit for c in trained if c.change in (Change.ADDED, Change.RENAMED)),
+        environments=changes.new_environments,
         commits=commits,
     )
 
@@ -169,7 +178,7 @@ def expect_the_same_configuration(plan: Plan, home: Path, environment: Mapping[s
             f"the app in {shown(home)} is configured by {shown(config)}, where {', '.join(other)} is not as in commit"
             f" {plan.change.commit[:10]}; check that commit out there, or give another --home"
         )
-    started = (home / ENVIRONMENT).stat().st_mtime
+    started = (home / ENVIRONMENT_FILE).stat().st_mtime
     if plan.new_circuits and any(file.stat().st_mtime > started for file in config.rglob("*.yml")):
         raise BuildStopped(
             f"the app in {shown(home)} was started before {', '.join(plan.new_circuits)} was configured and would not"
@@ -195,7 +204,7 @@ class Build:
         _stage(2, "data")
         ready = self.prepare_data()
         _stage(3, "environment")
-        self.check_environment()
+        self.register_environments()
         limit = self._plan.fleet.policy.max_parallel_training
         _stage(4, f"training, at most {limit} at once")
         runs = self.train(ready, limit) if ready else {}
@@ -212,6 +221,8 @@ class Build:
     def prepare_data(self) -> tuple[str, ...]:
         """The circuits whose training data are registered; merges what has been delivered if readings are missing."""
         circuits = [self._plan.fleet.circuits[key] for key in self._plan.circuits]
+        if not circuits:
+            return ()
         if self._plan.commits:
             self._plan.commits.write_configuration(configurations_in(self._state) / self._plan.change.commit)
         why = ""
@@ -261,17 +272,21 @@ class Build:
 
     # --------------------------------------------------------------------------------------------- 3 environment
 
-    def check_environment(self) -> None:
-        """Training happens with this machine's packages: they must be those that the environment pins."""
-        fleet = self._plan.fleet
-        used = sorted({fleet.circuits[key].training.environment_version for key in self._plan.circuits})
+    def register_environments(self) -> None:
+        """Register what is new or used, with its tags; the packages that train here must be those that it pins."""
         if different := differing_packages():
             raise BuildStopped(
                 f"this machine has {', '.join(different)}, as {shown(REPOSITORY / ENVIRONMENT_FOLDER)} has it; run make"
                 " setup"
             )
-        for version in used:
-            print(f"  {fleet.environment(version).reference}: its packages are installed here")
+        plan, places = self._plan, self._running.environment
+        platform = PlatformClient(places["PLATFORM_ENDPOINT"], places["PLATFORM_KEY"])
+        used = {plan.fleet.circuits[key].training.environment_version for key in plan.circuits}
+        for version in sorted({*used, *plan.environments}, key=version_numbers):
+            spec = plan.fleet.environment(version)
+            tags = spec.tags(plan.change.commit, plan.change.pull_request)
+            new = platform.put(f"{ENVIRONMENT_VERSIONS}/{version}", {"tags": tags})
+            print(f"  {spec.reference} {'registered' if new else 'exists'}")
 
     # ------------------------------------------------------------------------------------------------ 4 training
 
@@ -298,7 +313,8 @@ class Build:
                     raise BuildStopped(f"the model platform has lost {circuit}'s model {run.model_version}")
                 tags[circuit] = model.tags
                 print(f"  release {circuit}:{run.model_version}")
-        artifact = build_artifact(self._plan.change, self._plan.fleet, runs, tags, self._problems)
+        plan = self._plan
+        artifact = build_artifact(plan.change, plan.fleet, runs, tags, self._problems, plan.environments)
         print(f"  {shown(write_artifact(out, artifact))}")
 
     def _wait(self, seconds: float) -> None:
@@ -333,7 +349,7 @@ def build(given: argparse.Namespace) -> bool:
     else:
         plan = plan_of_changes(repository, given.changed, given.author, given.pull_request)
     if plan is None:
-        print("Nothing has to be trained.")
+        print("Nothing has to be built.")
         return True
     with runtime_in(home, config) as running:
         if plan.commits:

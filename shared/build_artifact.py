@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ def build_artifact(
     runs: Mapping[str, TrainingRun],
     tags: Mapping[str, Mapping[str, str]],
     problems: Mapping[str, str],
+    new_environments: Collection[str] = (),
 ) -> dict[str, Any]:
     """What is published. runs and problems are by circuit; tags are those of the registered models, by circuit.
 
     problems: circuits that were not trained because their data could not be prepared.
     """
     circuits = {circuit: fleet.circuit(circuit) for circuit in sorted({*runs, *problems})}
-    used = {circuit.training.environment_version for circuit in circuits.values()}
+    versions = {*new_environments} | {circuit.training.environment_version for circuit in circuits.values()}
     return {
         "config_commit": change.commit,
         "author": change.author,
@@ -38,7 +39,7 @@ def build_artifact(
         "environments": {
             version: {"reference": spec.reference, "tags": spec.tags(change.commit, change.pull_request)}
             for version, spec in fleet.environments.items()
-            if version in used
+            if version in versions
         },
         "circuits": {
             key: _trained(circuit, runs[key], tags[key], change)

@@ -123,7 +123,17 @@ def test_what_a_branch_changed_is_trained_and_published_and_one_circuit_that_can
     assert "2 of 2 trained." in place.build()
     circuits = place.artifact(mended)["circuits"]
     assert {circuit: entry["model_version"] for circuit, entry in circuits.items()} == {"P001_C001": 2, "P001_C003": 1}
-    assert "Nothing has to be trained." in place.build(changed="HEAD")
+    assert "Nothing has to be built." in place.build(changed="HEAD")
+
+    # An environment that no circuit uses yet is registered, once, and released by itself.
+    newer = {"version": "1.1.0", "backward_compatible": True, "requires_retrain": False}
+    spec = repository.folder / "config" / "environments" / "1.1.0.yml"
+    spec.write_text(yaml.safe_dump({**newer, "change_summary": "numpy is newer"}))
+    commit = repository.commit("a new environment")
+    assert "sensor-forecast-env:1.1.0 registered" in place.build(changed="HEAD~1")
+    assert "sensor-forecast-env:1.1.0 exists" in place.build(changed="HEAD~1")
+    published = place.artifact(commit)
+    assert list(published["environments"]) == ["1.1.0"] and published["circuits"] == {}
 
 
 def test_a_build_that_is_interrupted_in_every_stage_goes_on_and_does_nothing_twice(

@@ -23,7 +23,9 @@ from shared.config_changes import (
     environment_change,
     matrix,
     output_variable,
+    uncommitted,
 )
+from shared.configuration import load_fleet
 from shared.yaml_documents import merged
 
 ROOT = Path(__file__).parents[2]
@@ -207,6 +209,36 @@ def test_a_branch_is_compared_with_where_it_left_and_a_merge_with_what_it_was_me
     repository.git("merge", "--quiet", "--no-ff", "--message", "merge", "feature")
     assert only(config_changes(Commits.of_merge(repository.folder, "HEAD"))).circuit == "P001_C001"
     assert only(config_changes(Commits.of_merge(repository.folder, "HEAD~1"))).circuit == "P002_C001"
+
+
+def test_a_branch_is_compared_with_main_and_main_with_what_its_newest_commit_brought(repository: Repository) -> None:
+    before = repository.git("rev-parse", "HEAD")
+    newest = repository.commit("on main")
+    assert Commits.of_branch(repository.folder) == Commits(repository.folder, before, newest)
+    repository.git("switch", "--quiet", "--create", "topic")
+    repository.commit("one")
+    head = repository.commit("two")
+    assert Commits.of_branch(repository.folder) == Commits(repository.folder, newest, head)
+
+
+def test_files_that_no_commit_holds_are_named(repository: Repository) -> None:
+    assert uncommitted(repository.folder, "config") == ()
+    repository.change("config/plants/P001/C001.yml", name="other")
+    repository.write("config/plants/P001/C 009.yml", "")
+    repository.write("elsewhere.yml", "")
+    assert set(uncommitted(repository.folder, "config")) == {
+        "config/plants/P001/C001.yml", "config/plants/P001/C 009.yml",
+    }  # fmt: skip
+
+
+def test_a_commits_configuration_is_written_whatever_is_checked_out(repository: Repository, tmp_path: Path) -> None:
+    commits = Commits.since(repository.folder, "HEAD")
+    repository.change("config/plants/P001/C001.yml", training={"forecast_horizon": 12})
+    target = tmp_path / "left" / commits.head
+    commits.write_configuration(target)
+    commits.write_configuration(target)
+    assert load_fleet(target) == commits.fleets()[1]
+    assert load_fleet(target).circuit("P001_C001").training.forecast_horizon != 12
 
 
 def test_a_repository_without_configuration_before_adds_every_circuit(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ class PlatformClient:
         answer = self._request("GET", path)
         return None if answer.status_code == requests.codes.not_found else _content(answer)
 
+    def put(self, path: str, body: Mapping[str, Any]) -> bool:
+        """Register something by its name; whether it is new."""
+        answer = self._request("PUT", path, body)
+        _raise_for_trouble(answer)
+        return bool(answer.status_code == requests.codes.created)
+
     def look(self, reference: str) -> OperationStatus:
         """The state of `operation:{id}`, `job:{name}` or a plain job name."""
         shown = self.get(_path(reference))
