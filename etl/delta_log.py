@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from etl.storage import join, read_bytes, storage_options
@@ -70,6 +70,25 @@ def _user_metadata(info: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError:
         return {}  # somebody else's words
     return metadata if isinstance(metadata, dict) else {}
+
+
+def newest_readings(table_uri: str, version: int) -> dict[str, datetime]:
+    """Each sensor with rows in the days that a commit added files to, and its newest timestamp in them (UTC).
+
+    Reads two columns of those days, never more. Raises CommitNotFound, CommitUnreadable, DeltaError.
+    """
+    import pyarrow as pa  # only the commit of a foreign writer is asked for this
+    from deltalake import DeltaTable, QueryBuilder
+
+    added = (action["add"] for action in _actions(table_uri, version) if "add" in action)
+    days = {date.fromisoformat(add["partitionValues"]["date"]) for add in added if add.get("dataChange", True)}
+    if not days:
+        return {}
+    table = DeltaTable(table_uri, version=version, storage_options=storage_options(table_uri))
+    dates = ", ".join(f"DATE '{day}'" for day in sorted(days))
+    newest = "SELECT sensor_id, max(timestamp) FROM readings WHERE date IN (" + dates + ") GROUP BY sensor_id"
+    rows = pa.table(QueryBuilder().register("readings", table).execute(newest))
+    return {str(sensor): last for sensor, last in zip(*(column.to_pylist() for column in rows.columns), strict=True)}
 
 
 def newest_version(table_uri: str) -> int | None:

@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -103,9 +104,14 @@ class _Snapshot:
                 self.has_protocol = True
 
 
-def check_log(table_uri: str) -> LogCheck:
-    """Read the whole log and look for every data file of every version. Raises TableNotFound, OSError."""
-    return _Checker(table_uri).run()
+def check_log(
+    table_uri: str, stored: Mapping[str, int] | None = None, read: Callable[[str], bytes] = read_bytes
+) -> LogCheck:
+    """Read the whole log and look for every data file of every version. Raises TableNotFound, OSError.
+
+    stored: every file below the table with its size; read: the content of a URI. Both for who has ways of his own.
+    """
+    return _Checker(table_uri, list_files(table_uri) if stored is None else stored, read).run()
 
 
 def verify_commit(table_uri: str, version: int) -> None:
@@ -120,9 +126,10 @@ def verify_commit(table_uri: str, version: int) -> None:
 
 
 class _Checker:
-    def __init__(self, table_uri: str) -> None:
+    def __init__(self, table_uri: str, stored: Mapping[str, int], read: Callable[[str], bytes]) -> None:
         self.table_uri = table_uri
-        self.stored = list_files(table_uri)
+        self.stored = stored
+        self.read = read
         self.problems: list[Problem] = []
 
     def run(self) -> LogCheck:
@@ -153,7 +160,7 @@ class _Checker:
         self.problems.append(Problem(file=name, problem=problem, next_step=next_step))
 
     def _read(self, name: str) -> bytes:
-        return read_bytes(join(self.table_uri, LOG, name))
+        return self.read(join(self.table_uri, LOG, name))
 
     def _commit(self, version: int, name: str) -> list[dict[str, Any]] | None:
         """The commit's actions, or None if they cannot be trusted."""

@@ -178,9 +178,14 @@ def _closed_days(change: ChangeSummary) -> dict[str, ClosedDays]:
 
 def report_path(table_uri: str, run_id: str) -> str:
     """The report's path relative to the folder that the table lies in: `sensor_data_runs/{run_id}.json`."""
+    return beside(table_uri, "runs", run_id).removeprefix(f"{table_uri.rstrip('/').rpartition('/')[0]}/")
+
+
+def beside(table_uri: str, kind: str, run_id: str) -> str:
+    """The URI of a run's document of one kind: `sensor_data_{kind}/{run_id}.json` beside the table."""
     if not _RUN_ID.match(run_id):
         raise ValueError(f"run id {run_id!r} cannot name a file; use letters, digits, '_', '.' and '-'")
-    return f"{table_uri.rstrip('/').rpartition('/')[2]}_runs/{run_id}.json"
+    return f"{table_uri.rstrip('/')}_{kind}/{run_id}.json"
 
 
 def report_uri(table_uri: str, relative_path: str) -> str:

@@ -21,16 +21,18 @@ from pydantic import BaseModel, ConfigDict
 
 from etl.log_check import TableNotFound, check_log
 from etl.merge import COMMIT_ATTEMPTS, TABLE_PROPERTIES, MergeConflict
-from etl.storage import storage_options
+from etl.storage import storage_options, write_bytes
+from etl.upkeep_documents import (
+    RETENTION_HOURS,
+    SHORTEST_RETENTION_HOURS,
+    UpkeepError,
+    UpkeepOrder,
+    UpkeepResult,
+    result_uri,
+    to_spare,
+)
 
 log = logging.getLogger(__name__)
-
-RETENTION_HOURS = 7 * 24
-SHORTEST_RETENTION_HOURS = 24  # readers and writers that are under way must find their files
-
-
-class UpkeepError(ValueError):
-    """The upkeep was refused before anything was touched; says why and what to do."""
 
 
 class Compaction(BaseModel):
@@ -52,6 +54,20 @@ class Vacuum(BaseModel):
     spared_versions: tuple[int, ...]
     lost: tuple[int, ...]
     dry_run: bool
+
+
+def keep_up(table_uri: str, run_id: str) -> UpkeepResult:
+    """Compact the table, and vacuum it as the run's order says; safe to run again. The result is left beside the table.
+
+    Raises UpkeepError before anything is touched when the order cannot be read, and before anything is deleted when it
+    is another table's or the log is damaged; MergeConflict as `compact`.
+    """
+    order = UpkeepOrder.read(table_uri, run_id)
+    compaction = compact(table_uri)
+    vacuumed = vacuum(table_uri, frozenset(order.spare), order.retention_hours, order.table_id)
+    result = UpkeepResult(version=compaction.version, deleted_files=vacuumed.deleted_files, lost=vacuumed.lost)
+    write_bytes(result_uri(table_uri, run_id), result.model_dump_json(indent=2).encode())
+    return result
 
 
 def compact(table_uri: str) -> Compaction:
@@ -90,18 +106,7 @@ def vacuum(
     table_id: the table that the versions belong to; another one at this address is refused, as is a damaged log or a
     version that does not exist yet (UpkeepError; nothing is deleted then).
     """
-    check = check_log(table_uri)
-    if check.problems:
-        first = check.problems[0]
-        raise UpkeepError(f"{table_uri} is damaged ({first.file}: {first.problem}); {first.next_step}, then vacuum")
-    if table_id is not None and check.table_id != table_id:
-        raise UpkeepError(f"{table_uri} is table {check.table_id}, the versions to spare are of {table_id}; ask again")
-    if unknown := sorted(version for version in spare if not 0 <= version <= check.newest_version):
-        raise UpkeepError(
-            f"{table_uri} has versions 0 to {check.newest_version}, not {', '.join(map(str, unknown))};"
-            " are the versions to spare another table's?"
-        )
-    readable = {version for first, last in check.readable for version in range(first, last + 1)}
+    spared, lost = to_spare(check_log(table_uri), spare, table_id)
     table = _open(table_uri)
     if not dry_run:
         _keep_the_log(table)
@@ -110,14 +115,9 @@ def vacuum(
         dry_run=dry_run,
         enforce_retention_duration=False,
         full=True,
-        keep_versions=sorted(spare & readable) or None,
+        keep_versions=list(spared) or None,
     )
-    return Vacuum(
-        deleted_files=len(deleted),
-        spared_versions=tuple(sorted(spare & readable)),
-        lost=tuple(sorted(spare - readable)),
-        dry_run=dry_run,
-    )
+    return Vacuum(deleted_files=len(deleted), spared_versions=spared, lost=lost, dry_run=dry_run)
 
 
 def _open(table_uri: str) -> DeltaTable:
@@ -136,6 +136,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m etl.upkeep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    keeping = commands.add_parser("run", help="both, as the order of a run says")
+    keeping.add_argument("table", help="URI of the Delta table")
+    keeping.add_argument("--run-id", required=True)
     compacting = commands.add_parser("compact", help="rewrite each day's small files into one")
     vacuuming = commands.add_parser("vacuum", help="delete files that no version needs any more")
     for command in (compacting, vacuuming):
@@ -149,8 +152,11 @@ def main(arguments: list[str] | None = None) -> int:
     vacuuming.add_argument("--dry-run", action="store_true", help="only count what would be deleted")
     options = parser.parse_args(arguments)
     try:
-        if options.command == "compact":
-            result: BaseModel = compact(options.table)
+        result: BaseModel
+        if options.command == "run":
+            result = keep_up(options.table, options.run_id)
+        elif options.command == "compact":
+            result = compact(options.table)
         elif options.retention_hours < SHORTEST_RETENTION_HOURS:
             parser.error(f"--retention-hours must be {SHORTEST_RETENTION_HOURS} or more: readers may be under way")
         else:

@@ -1,4 +1,4 @@
-"""Schedules: the ETL every three hours, the sweep of what waits, and the daily scoring that no event started."""
+"""Schedules: ETL every three hours, upkeep once a day, the sweep of what waits, the scoring that no event started."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ log = logging.getLogger("fleet.schedules")
 def run_etl(timer: func.TimerRequest) -> None:
     application = wired().application
     application.start_etl(application.ports.clock.now().replace(microsecond=0))
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%UPKEEP_SCHEDULE%")
+def run_upkeep(timer: func.TimerRequest) -> None:
+    application = wired().application
+    application.start_upkeep(application.ports.clock.now().replace(microsecond=0))
 
 
 @bp.timer_trigger(arg_name="timer", schedule="%SWEEP_SCHEDULE%")

@@ -65,6 +65,7 @@ class Pace:
 
     sweep: str = "*/5 * * * * *"
     etl: str = "0 5 */3 * * *"
+    upkeep: str = "0 45 1 * * *"
     daily_scoring: str = "0 0 6 * * *"
     reconcile: str = "0 */15 * * * *"
     first_look_seconds: int = 2
@@ -248,6 +249,7 @@ class LocalRuntime:
             "FUNCTIONS_HOST_KEY": self.keys["host"],
             "FUNCTIONS_EVENTGRID_KEY": self.keys["event_grid"],
             "ETL_SCHEDULE": pace.etl,
+            "UPKEEP_SCHEDULE": pace.upkeep,
             "SWEEP_SCHEDULE": pace.sweep,
             "DAILY_SCORING_SCHEDULE": pace.daily_scoring,
             "RECONCILE_SCHEDULE": pace.reconcile,

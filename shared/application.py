@@ -162,6 +162,10 @@ class Application:
         """The schedule's ETL run; one a slot, however often it is asked for."""
         return self.advance(m.EtlDue(root=LAKE, slot=slot))
 
+    def start_upkeep(self, slot: datetime) -> Advanced:
+        """The schedule's upkeep of the table; one a slot, and never beside an ETL run."""
+        return self.advance(m.UpkeepDue(root=LAKE, slot=slot))
+
     def check_daily_scoring(self) -> Advanced:
         """Ask every circuit whether the newest origin's scoring has started."""
         origin = self.rules(LAKE).origin(self.ports.clock.now())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypeVar
 
 from shared import records
@@ -17,7 +17,9 @@ from shared.domain.approvals import may_answer
 from shared.domain.circuit import Circuit
 from shared.domain.circuit.scorings import MOST_UNDER_WAY
 from shared.domain.hold import Hold
+from shared.domain.lake import PURPOSES as WRITERS
 from shared.domain.lake import ROOT as LAKE
+from shared.domain.lake import EtlRun, UpkeepRun
 from shared.domain.ledger import Run
 from shared.domain.machine import Item
 from shared.domain.operation import Operation, in_operation
@@ -32,6 +34,7 @@ from shared.ports import (
     ApprovalChannel,
     Ask,
     Clock,
+    DataAssets,
     Documents,
     EtlRunner,
     Lake,
@@ -43,6 +46,7 @@ from shared.ports import (
     WorkQueue,
     Write,
 )
+from shared.references import ledger_versions
 from shared.slots import INVOCATION, Slots
 
 SLICE = 50
@@ -76,6 +80,7 @@ class Ports:
     training: TrainingRunner
     approvals: ApprovalChannel
     lake: Lake
+    data_assets: DataAssets
     topic: Topic
 
 
@@ -387,7 +392,7 @@ def _holder(command: m.Command) -> str:
 
 @handles(m.LookAtOperation)
 def look_at_operation(command: m.LookAtOperation, at: Handling) -> m.Event:
-    runner = at.ports.etl if command.purpose == "etl" else at.ports.platform
+    runner = at.ports.etl if command.purpose in WRITERS.values() else at.ports.platform
     status = runner.look(command.reference)
     job = command.purpose in _PURPOSES.values()
     if status.state is OperationState.RUNNING:
@@ -452,6 +457,11 @@ def _ingested(command: m.LookAtOperation, status: OperationStatus, at: Handling)
     )
 
 
+def _kept_up(command: m.LookAtOperation, status: OperationStatus, at: Handling) -> m.Event:
+    done = at.ports.lake.read_upkeep(status.outputs["run_id"])
+    return m.UpkeepSucceeded.of(command, **{name: done[name] for name in ("version", "deleted_files", "lost")})
+
+
 Success = Callable[[m.LookAtOperation, OperationStatus, Handling], m.Event]
 SUCCESSES: Mapping[str, Success] = {
     Phase.PROMOTING: _promoted,
@@ -460,7 +470,8 @@ SUCCESSES: Mapping[str, Success] = {
     Phase.DEPLOYING_TO_PRODUCTION: _deployed(Stage.PRODUCTION, m.DeployedToProduction),
     RollbackPhase.ROLLING_BACK: _deployed(Stage.PRODUCTION, m.RolledBack),
     ScoringPhase.SCORING: _scored,
-    "etl": _ingested,
+    WRITERS[EtlRun]: _ingested,
+    WRITERS[UpkeepRun]: _kept_up,
 }
 
 
@@ -486,7 +497,7 @@ def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event | Sequence
             root=command.root,
             item=command.item,
             step=command.step,
-            purpose="etl" if command.root == LAKE else item.phase,
+            purpose=WRITERS.get(type(item), item.phase),
             **in_operation(operation),
         )
         seen = look_at_operation(look, at)
@@ -509,15 +520,27 @@ def start_etl(command: m.StartEtl, at: Handling) -> m.Event:
     return m.OperationStarted.of(command, reference=at.ports.etl.start(command.id, command.run_id))
 
 
+@handles(m.StartUpkeep)
+def start_upkeep(command: m.StartUpkeep, at: Handling) -> m.Event:
+    """Order first, start then: the upkeep deletes nothing that an order does not let it."""
+    _expect_wanted(command, at)
+    newest = at.ports.lake.read_commit(None)
+    if newest is None:
+        return m.UpkeepSucceeded.of(command, version=None, deleted_files=0)
+    table = newest["table_id"]
+    spare = at.ports.data_assets.delta_versions(table) | ledger_versions(at.ports.store, table, at.ports.clock.now())
+    at.ports.lake.order_upkeep(command.run_id, table, spare)
+    return m.OperationStarted.of(command, reference=at.ports.etl.start_upkeep(command.id, command.run_id))
+
+
 @handles(m.ReadDeltaCommit)
 def read_delta_commit(command: m.ReadDeltaCommit, at: Handling) -> m.Event | None:
     """A hint said that the table has a commit; the log says whether it changed rows."""
     commit = at.ports.lake.read_commit(command.version)
     if commit is None or not commit["data_changed"]:
         return None
-    return m.DeltaCommitted(
-        root=LAKE, table=commit["table_id"], version=commit["version"], report=commit["report"] or ""
-    )
+    committed = m.DeltaCommitted if commit["report"] else m.ForeignRowsCommitted
+    return committed(root=LAKE, table=commit["table_id"], version=commit["version"], report=commit["report"] or "")
 
 
 @handles(m.ReadSlice)
@@ -530,23 +553,28 @@ def read_slice(command: m.ReadSlice, at: Handling) -> m.Event:
 
 
 def _covered(command: m.ReadSlice, at: Handling) -> list[m.Command]:
-    assert command.version is not None
     sensors: Mapping[str, Any] = at.ports.lake.read_report(command.report)["sensors"]
+    seen = {sensor: (seen["last"], _counts(seen["quality"])) for sensor, seen in sensors.items()}
+    return _coverage(command, seen, at)
+
+
+def _covered_by_a_stranger(command: m.ReadSlice, at: Handling) -> list[m.Command]:
+    """Nobody reported what came, so the table is asked; what nobody counted is judged by nobody."""
+    assert command.version is not None
+    newest = at.ports.lake.newest_readings(command.version)
+    return _coverage(command, {sensor: (last, {}) for sensor, last in newest.items()}, at)
+
+
+def _coverage(
+    command: m.ReadSlice, seen: Mapping[str, tuple[datetime, Mapping[str, float]]], at: Handling
+) -> list[m.Command]:
+    """A command for each circuit whose sensor was seen: its newest reading, and the counts of what came."""
+    assert command.version is not None
     found: list[m.Command] = []
-    for sensor, seen in sorted(sensors.items()):
-        circuit = at.directory.by_sensor(sensor)
-        if circuit is not None:
-            found.append(
-                m.CoverCircuit(
-                    root=circuit,
-                    item=circuit,
-                    step=0,
-                    table=command.table,
-                    version=command.version,
-                    newest=seen["last"],
-                    counts=_counts(seen["quality"]),
-                )
-            )
+    for sensor, (newest, counts) in sorted(seen.items()):
+        if circuit := at.directory.by_sensor(sensor):
+            about = {"root": circuit, "item": circuit, "step": 0, "table": command.table, "version": command.version}
+            found.append(m.CoverCircuit(**about, newest=newest, counts=counts))
     return found
 
 
@@ -575,6 +603,7 @@ def _filled(command: m.ReadSlice, at: Handling) -> list[m.Command]:
 
 _REACHED: Mapping[str, Callable[[m.ReadSlice, Handling], list[m.Command]]] = {
     "coverage": _covered,
+    "foreign": _covered_by_a_stranger,
     "daily": _fleet,
     "fill": _filled,
 }

@@ -6,7 +6,7 @@ was started before, also after a crash between the start and the answer. Nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -132,12 +132,20 @@ class ModelPlatform(Protocol):
 
 
 class EtlRunner(Protocol):
-    """Where the ETL runs: a Synapse Spark pool, or a process on this machine."""
+    """Where what writes to the table runs, ETL and upkeep: a Synapse Spark pool, or a process on this machine."""
 
     def start(self, command_id: str, run_id: str) -> str: ...
 
+    def start_upkeep(self, command_id: str, run_id: str) -> str:
+        """Start compaction and then vacuum; it obeys the order of `Lake.order_upkeep` and refuses to run without."""
+        ...
+
     def look(self, reference: str) -> OperationStatus:
-        """Outputs, once succeeded: `table_id`, `version` (empty: nothing changed), `report` for `Lake.read_report`."""
+        """Outputs, once succeeded.
+
+        Of an ETL run `table_id`, `version` (empty: nothing changed) and `report` for `Lake.read_report`; of an upkeep
+        `run_id` for `Lake.read_upkeep`.
+        """
         ...
 
     def cancel(self, reference: str) -> None: ...
@@ -223,6 +231,18 @@ class Lake(Protocol):
 
     def read_report(self, path: str) -> Mapping[str, Any]: ...
 
+    def newest_readings(self, version: int) -> Mapping[str, datetime]:
+        """Each sensor with rows in the days that one commit wrote to, and the newest of them (UTC)."""
+        ...
+
+    def order_upkeep(self, run_id: str, table_id: str, spare: Collection[int]) -> None:
+        """Write down, where the upkeep run looks for it, which versions of the table have to stay readable."""
+        ...
+
+    def read_upkeep(self, run_id: str) -> Mapping[str, Any]:
+        """What an upkeep that succeeded did: `version` (None: nothing to compact), `deleted_files`, and `lost`."""
+        ...
+
     def attempt_uri(self, stage: Stage, circuit: str, day: str, command_id: str) -> str:
         """Where one scoring attempt is to write its predictions."""
         ...
@@ -233,6 +253,14 @@ class Lake(Protocol):
 
     def publish(self, attempt_uri: str, circuit: str, day: str) -> str:
         """Make an attempt the day's published file, atomically; returns the published URI."""
+        ...
+
+
+class DataAssets(Protocol):
+    """The data assets of the dev workspace, which read versions of the table."""
+
+    def delta_versions(self, table_id: str) -> frozenset[int]:
+        """Every version of the table that a data asset refers to; raises rather than leave one out."""
         ...
 
 

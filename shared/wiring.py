@@ -162,6 +162,7 @@ def _common(settings: Settings, client_options: Mapping[str, Any]) -> _Common:
 
 def _embedded(settings: Settings, common: _Common) -> Ports:
     from shared.adapters.local.approvals import TopicApprovals
+    from shared.adapters.local.data_assets import LocalDataAssets
     from shared.adapters.local.etl_runner import LocalEtlRunner
     from shared.adapters.local.model_platform import LocalModelPlatform
     from shared.adapters.local.training_runner import LocalTrainingRunner
@@ -172,11 +173,13 @@ def _embedded(settings: Settings, common: _Common) -> Ports:
         etl=LocalEtlRunner(settings.platform_endpoint, settings.platform_key),
         training=LocalTrainingRunner(settings.platform_endpoint, settings.platform_key),
         approvals=TopicApprovals(common.topic),
+        data_assets=LocalDataAssets(settings.platform_endpoint, settings.platform_key),
     )
 
 
 def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
     from shared.adapters.azure import credentials
+    from shared.adapters.azure.data_assets import AzureDataAssets
     from shared.adapters.azure.etl_runner import SparkEtl, SynapseEtlRunner
     from shared.adapters.azure.model_platform import AzureMl, AzureModelPlatform
     from shared.adapters.azure.starts import Starts
@@ -203,6 +206,7 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
         etl=SynapseEtlRunner(spark, identity, starts, common.lake),
         training=AzureTrainingRunner(trainings, identity, fleet, common.lake, common.documents),
         approvals=TopicApprovals(common.topic),
+        data_assets=AzureDataAssets(settings.dev_workspace, identity),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from shared.ports import Ask, Asked
 
 PROMOTION, TEST_DEPLOYMENT, PRODUCTION_DEPLOYMENT = "promotion", "test deployment", "production deployment"
 ENVIRONMENT_PROMOTION = "environment promotion"
-TEST_INFERENCE, SCORING, ETL, TRAINING = "test inference", "scoring", "etl", "training"
+TEST_INFERENCE, SCORING, ETL, UPKEEP, TRAINING = "test inference", "scoring", "etl", "upkeep", "training"
 
 
 class VirtualClock:
@@ -154,6 +154,14 @@ class SimulatedLake:
     def __init__(self) -> None:
         self.table_id = "table-1"
         self.commits: list[Mapping[str, Any]] = []
+        self.foreign: dict[tuple[str, int], Mapping[str, datetime]] = {}
+        """Newest readings by sensor of the commits that somebody else made."""
+        self.orders: dict[str, tuple[str, frozenset[int]]] = {}
+        """What upkeep runs were told to spare: the table's id and its versions."""
+        self.upkeeps: dict[str, Mapping[str, Any]] = {}
+        """What upkeep runs did."""
+        self.beside: list[str] = []
+        """What wrote to the table while another writer was started."""
         self.attempts: dict[str, Predictions] = {}
         self.published: dict[tuple[str, str], str] = {}
         self.publications: Counter[tuple[str, str]] = Counter()
@@ -171,6 +179,13 @@ class SimulatedLake:
         self.commits.append(commit)
         return version
 
+    def commit_of_a_stranger(self, newest: Mapping[str, datetime]) -> int:
+        """Rows up to `newest` for each circuit that no run of ours reports."""
+        version = len(self.commits)
+        self.commits.append({"table_id": self.table_id, "version": version, "data_changed": True, "report": None})
+        self.foreign[self.table_id, version] = {f"SENSOR_{circuit}": at for circuit, at in newest.items()}
+        return version
+
     def make_anew(self) -> None:
         """The table is dropped and made again: another id, versions start again."""
         self.table_id = f"table-{int(self.table_id.partition('-')[2]) + 1}"
@@ -185,6 +200,15 @@ class SimulatedLake:
         if path not in self._reports:
             raise Permanent(f"there is no report {path!r}")
         return self._reports[path]
+
+    def newest_readings(self, version: int) -> Mapping[str, datetime]:
+        return self.foreign.get((self.table_id, version), {})
+
+    def order_upkeep(self, run_id: str, table_id: str, spare: Collection[int]) -> None:
+        self.orders[run_id] = (table_id, frozenset(spare))
+
+    def read_upkeep(self, run_id: str) -> Mapping[str, Any]:
+        return self.upkeeps[run_id]
 
     def attempt_uri(self, stage: Stage, circuit: str, day: str, command_id: str) -> str:
         return f"memory://attempts/{stage}/{circuit}/{day}/{command_id}"
@@ -402,7 +426,7 @@ class SimulatedPlatform:
 
 
 class SimulatedEtl:
-    """ETL runs that end in one Delta commit with readings up to the full hour."""
+    """ETL runs that end in one Delta commit with readings up to the full hour, and upkeep that obeys its order."""
 
     def __init__(self, operations: Operations, lake: SimulatedLake, circuits: Sequence[str]) -> None:
         self.operations, self._lake, self._circuits = operations, lake, circuits
@@ -414,13 +438,45 @@ class SimulatedEtl:
             report = str(self._lake.commits[version]["report"])
             return {"table_id": self._lake.table_id, "version": str(version), "report": report}
 
+        self._note_others(UPKEEP)
         return self.operations.start(command_id, ETL, "lake", finish)
+
+    def start_upkeep(self, command_id: str, run_id: str) -> str:
+        self._note_others(ETL)
+
+        def finish() -> Mapping[str, str]:
+            table, _ = self._lake.orders[run_id]
+            if table != self._lake.table_id:  # made anew meanwhile: another table's versions are not vacuumed
+                self._lake.upkeeps[run_id] = {"version": None, "deleted_files": 0, "lost": ()}
+                return {"run_id": run_id}
+            version = len(self._lake.commits)
+            self._lake.commits.append({"table_id": table, "version": version, "data_changed": False, "report": None})
+            self._lake.upkeeps[run_id] = {"version": version, "deleted_files": 3, "lost": ()}
+            return {"run_id": run_id}
+
+        return self.operations.start(command_id, UPKEEP, "lake", finish)
+
+    def _note_others(self, other: str) -> None:
+        self._lake.beside += [operation.reference for operation in self.operations.running(other)]
 
     def look(self, reference: str) -> OperationStatus:
         return self.operations.look(reference)
 
     def cancel(self, reference: str) -> None:
         self.operations.cancel(reference)
+
+
+class SimulatedDataAssets:
+    """Data assets by the table that they read."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, set[int]] = {}
+        self.down = False
+
+    def delta_versions(self, table_id: str) -> frozenset[int]:
+        if self.down:
+            raise Transient("the workspace does not answer")
+        return frozenset(self.versions.get(table_id, ()))
 
 
 class SimulatedTraining:

@@ -39,6 +39,7 @@ from tests.simulated import (
     Message,
     Operations,
     SimulatedApprovals,
+    SimulatedDataAssets,
     SimulatedDocuments,
     SimulatedEtl,
     SimulatedLake,
@@ -123,6 +124,7 @@ class World:
         self.documents = SimulatedDocuments()
         self.lake = SimulatedLake()
         self.platform = SimulatedPlatform(self.operations, self.documents, self.lake)
+        self.data_assets = SimulatedDataAssets()
         self.approvals = SimulatedApprovals()
         self.topic = SimulatedTopic()
         self.signals: list[Signal] = []
@@ -145,10 +147,13 @@ class World:
             clock=self.clock,
             documents=through(self.documents, "write"),
             platform=through(self.platform, "start_promotion", "start_deployment", "start_scoring", "cancel"),
-            etl=through(SimulatedEtl(self.operations, self.lake, self.fleet.circuits()), "start", "cancel"),
+            etl=through(
+                SimulatedEtl(self.operations, self.lake, self.fleet.circuits()), "start", "start_upkeep", "cancel"
+            ),
             training=SimulatedTraining(self.operations),
             approvals=through(self.approvals, "request", "withdraw"),
-            lake=through(self.lake, "publish"),
+            lake=through(self.lake, "publish", "order_upkeep"),
+            data_assets=self.data_assets,
             topic=through(self.topic, "publish"),
         )
         app = Remembering(ports, self.fleet, telemetry=self.telemetry)

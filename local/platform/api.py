@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from local.platform import names
+from local.platform.data_assets import FolderDataAssets
 from local.platform.events import environment_registered
 from local.platform.faults import Fault, FaultKind
 from local.platform.jobs import JOBS, JobRunner, NotReady
@@ -94,6 +95,8 @@ class TrainingBody(_Body):
 
 
 class EtlBody(_Body):
+    """One run of the ETL, or of the table's upkeep."""
+
     run_id: RunId
 
 
@@ -127,6 +130,7 @@ class PlatformApi:
         routes = [
             Route("/health", self.health),
             Route(f"{workspace}/models/{{name}}/versions/{{version:int}}", self.describe_model),
+            Route("/workspaces/dev/data", self.list_data_assets),
             Route("/registry/import", self.import_model, methods=["POST"]),
             Route(f"{environments}", self.list_environments),
             Route(f"{environments}/{{version}}", self.describe_environment),
@@ -137,6 +141,7 @@ class PlatformApi:
             Route(f"{workspace}/batchEndpoints/{{endpoint}}/jobs", self.invoke, methods=["POST"]),
             Route("/workspaces/dev/jobs", self.train, methods=["POST"]),
             Route("/etl/jobs", self.run_etl, methods=["POST"]),
+            Route("/etl/upkeep", self.keep_up, methods=["POST"]),
             Route("/etl/until", self.set_etl_until, methods=["PUT"]),
             Route("/jobs", self.list_jobs),
             Route("/jobs/{reference}", self.get_work),
@@ -198,6 +203,10 @@ class PlatformApi:
         body = _parsed(EtlBody, request)
         return self._start(request, Work.ETL, Stage.PRODUCTION, "", body)
 
+    def keep_up(self, request: Request) -> Response:
+        body = _parsed(EtlBody, request)
+        return self._start(request, Work.UPKEEP, Stage.PRODUCTION, "", body)
+
     def _start(
         self, request: Request, work: Work, stage: Stage, circuit: str, body: _Body, target: str | None = None
     ) -> Response:
@@ -253,6 +262,9 @@ class PlatformApi:
         if tags is None:
             raise ApiError(404, "EnvironmentNotFound", f"workspace {Stage.DEV} has no environment {version}")
         return JSONResponse({"name": version, "tags": tags})
+
+    def list_data_assets(self, _: Request) -> Response:
+        return JSONResponse({"value": FolderDataAssets(self._settings.data_assets).listed()})
 
     def get_deployment(self, request: Request) -> Response:
         endpoint, deployment = self._named(request)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml.training_data import TrainingData, check_or_create
 
@@ -27,6 +28,14 @@ class FolderDataAssets:
             return None
         tags: dict[str, str] = content["tags"]
         return tags
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Every version of every data asset: its name, version and tags."""
+        found = sorted(self._root.glob(f"[!.]*/[!.]*/{_TAGS}"))
+        return [
+            {"name": path.parts[-3], "version": path.parts[-2], "tags": json.loads(path.read_text("utf-8"))["tags"]}
+            for path in found
+        ]
 
     def create(self, name: str, version: str, folder: Path, description: str, tags: Mapping[str, str]) -> None:
         target = self._root / name / version

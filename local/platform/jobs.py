@@ -21,7 +21,9 @@ from local.platform.workers import Workers, prepare_fork_server
 
 log = logging.getLogger(__name__)
 
-JOBS = (Work.TRAINING, Work.SCORING, Work.ETL)
+ON_SPARK = (Work.ETL, Work.UPKEEP)
+"""What a Synapse pool runs on Azure; it raises no event."""
+JOBS = (Work.TRAINING, Work.SCORING, *ON_SPARK)
 STORE_CALL_TIMEOUT_SECONDS = 60.0
 
 
@@ -40,12 +42,12 @@ class JobRunner:
         self._workers = {
             Work.TRAINING: Workers(settings.training_processes, once=True, stores=settings.stores),
             Work.SCORING: Workers(settings.scoring_processes, stores=settings.stores),
-            Work.ETL: Workers(1, once=True),
+            **dict.fromkeys(ON_SPARK, Workers(1, once=True)),
         }
         self._timeouts = {
             Work.TRAINING: settings.training_timeout,
             Work.SCORING: settings.scoring_timeout,
-            Work.ETL: settings.etl_timeout,
+            **dict.fromkeys(ON_SPARK, settings.etl_timeout),
         }
         self._futures: dict[str, ProcessFuture[Finished]] = {}
         self._lock = threading.Lock()
@@ -59,7 +61,7 @@ class JobRunner:
     def start(self) -> None:
         """Start the workers, make the stores, take up every job that has not ended; seconds on a cold machine."""
         self._stores.call("create_stores", self._settings.stores).result()
-        for workers in self._workers.values():
+        for workers in set(self._workers.values()):
             workers.call("warm_up").result()
         interrupted = self._ledger.listed(State.PREPARING, State.RUNNING, work=JOBS)
         self._ready.set()
@@ -73,7 +75,7 @@ class JobRunner:
     def stop(self) -> None:
         """Stop the workers; jobs that run now are taken up again at the next start."""
         self._stopping = True
-        for workers in (self._stores, *self._workers.values()):
+        for workers in {self._stores, *self._workers.values()}:
             workers.stop()
 
     def submit(self, job: WorkItem) -> None:
@@ -144,7 +146,7 @@ class JobRunner:
         extra: tuple[events.Event, ...] = (),
     ) -> None:
         told = list(extra)
-        if job.work is not Work.ETL:  # Synapse raises no event
+        if job.work not in ON_SPARK:
             told.append(events.run_status_changed(job, state))
             if state is State.COMPLETED:
                 told.append(events.run_completed(job))

@@ -24,6 +24,7 @@ class Work(StrEnum):
     TRAINING = "training"
     SCORING = "scoring"
     ETL = "etl"
+    UPKEEP = "upkeep"
 
 
 def workspace_id(stage: Stage) -> str:
@@ -33,7 +34,7 @@ def workspace_id(stage: Stage) -> str:
 
 def new_job_name(work: Work) -> str:
     """A name the caller could not have guessed, as AzureML gives to jobs it starts for somebody."""
-    prefix = {Work.SCORING: "batchjob", Work.TRAINING: "command", Work.ETL: "spark"}[work]
+    prefix = {Work.SCORING: "batchjob", Work.TRAINING: "command"}.get(work, "spark")
     return f"{prefix}-{uuid4()}"
 
 

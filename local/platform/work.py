@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 
 import etl.run
+import etl.upkeep
 import ml.score
 import ml.train
 from etl.report import report_path
@@ -88,7 +89,7 @@ def require_promoted(root: Path, name: str, version: int) -> None:
 def run(settings: PlatformSettings, job: WorkItem) -> Finished:
     """Run one job in this process; what it raises is why it failed."""
     ledger = _ledger(settings.ledger)
-    told = () if job.work is Work.ETL else (events.run_status_changed(job, State.RUNNING),)
+    told = () if job.work in (Work.ETL, Work.UPKEEP) else (events.run_status_changed(job, State.RUNNING),)
     if not ledger.move(job.reference, State.RUNNING, events=told):
         raise CancelledError
     if slow := job.fault(FaultKind.JOB_SLOW):
@@ -101,6 +102,8 @@ def run(settings: PlatformSettings, job: WorkItem) -> Finished:
         return _train(settings, ledger, job)
     if job.work is Work.SCORING:
         return _score(settings, ledger, job)
+    if job.work is Work.UPKEEP:
+        return _keep_up(settings, job)
     return _run_etl(settings, ledger, job)
 
 
@@ -223,11 +226,21 @@ def _run_etl(settings: PlatformSettings, ledger: Ledger, job: WorkItem) -> Finis
     outputs = {"report": path, "table_id": report.table_id or "", "version": ""}
     if report.version is None or report.table_id is None:
         return Finished(outputs)
-    log_file = Path(settings.table_uri) / "_delta_log" / f"{report.version:020d}.json"
     return Finished(
         {**outputs, "version": str(report.version)},
         (
             events.etl_completed(run_id, report.table_id, report.version, path),
-            events.delta_log_created(report.version, log_file.stat().st_size),
+            _log_created(settings, report.version),
         ),
     )
+
+
+def _keep_up(settings: PlatformSettings, job: WorkItem) -> Finished:
+    run_id = job.request["run_id"]
+    version = etl.upkeep.keep_up(settings.table_uri, run_id).version
+    return Finished({"run_id": run_id}, () if version is None else (_log_created(settings, version),))
+
+
+def _log_created(settings: PlatformSettings, version: int) -> events.Event:
+    log_file = Path(settings.table_uri) / "_delta_log" / f"{version:020d}.json"
+    return events.delta_log_created(version, log_file.stat().st_size)

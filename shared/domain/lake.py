@@ -1,8 +1,8 @@
-"""The lake: ETL runs, and the fan-outs that tell each circuit what a Delta commit or a new day brings."""
+"""The lake: ETL runs and upkeep, and the fan-outs that tell each circuit what a Delta commit or a new day brings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -31,8 +31,18 @@ GAP_LIMIT = 20
 class EtlPhase(StrEnum):
     """Where an ETL run stands; `overdue` is still looked at, and people know."""
 
+    WAITING_FOR_UPKEEP = "waiting for upkeep"
     RUNNING = "running"
     OVERDUE = "overdue"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class UpkeepPhase(StrEnum):
+    """Where an upkeep of the table stands."""
+
+    WAITING_FOR_ETL = "waiting for ETL"
+    RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
 
@@ -54,8 +64,18 @@ class EtlRun(Item):
     version: int | None = None
 
 
+class UpkeepRun(Item):
+    """One scheduled upkeep: compaction (`version`: its commit), then vacuum."""
+
+    run_id: str
+    operation: Operation | None = None
+    version: int | None = None
+    deleted_files: int = 0
+
+
 class FanOut(Item):
-    """A cursor over circuits: `coverage` of a Delta commit, the `daily` scoring check of an origin, or its `fill`."""
+    """A cursor over circuits: `coverage` of a Delta commit by its report, or of a `foreign` writer's by the table itself;
+    the `daily` scoring check of an origin, or its `fill`."""
 
     purpose: str
     table: str = ""
@@ -77,6 +97,9 @@ class Lake(Root):
 _RUNNING = (EtlPhase.RUNNING, EtlPhase.OVERDUE)
 ETL_TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (None, m.EtlDue): Then(EtlPhase.RUNNING, (m.StartEtl,)),
+    (None, m.EtlDueDuringUpkeep): Then(EtlPhase.WAITING_FOR_UPKEEP),
+    (EtlPhase.WAITING_FOR_UPKEEP, m.TableFreed): Then(EtlPhase.RUNNING, (m.StartEtl,)),
+    (EtlPhase.WAITING_FOR_UPKEEP, m.DeadlinePassed): Then(EtlPhase.FAILED, (m.RaiseAlert,)),
     (EtlPhase.RUNNING, m.DeadlinePassed): Then(EtlPhase.OVERDUE, (m.RaiseAlert,), (m.LookAtOperation,)),
     (EtlPhase.OVERDUE, m.DeadlinePassed): Then(EtlPhase.FAILED, (m.CancelOperation, m.RaiseAlert)),
 }
@@ -95,11 +118,36 @@ ETL = Kind(
     item=EtlRun,
     table=ETL_TABLE,
     ends=frozenset({EtlPhase.COMPLETED, EtlPhase.FAILED}),
-    deadlines={EtlPhase.RUNNING: timedelta(hours=2), EtlPhase.OVERDUE: timedelta(hours=4)},
+    deadlines={
+        EtlPhase.WAITING_FOR_UPKEEP: timedelta(hours=3),
+        EtlPhase.RUNNING: timedelta(hours=2),
+        EtlPhase.OVERDUE: timedelta(hours=4),
+    },
+)
+
+UPKEEP = Kind(
+    name="upkeep",
+    letter="U",
+    item=UpkeepRun,
+    table={
+        (None, m.UpkeepDue): Then(UpkeepPhase.RUNNING, (m.StartUpkeep,)),
+        (None, m.UpkeepDueDuringEtl): Then(UpkeepPhase.WAITING_FOR_ETL),
+        (UpkeepPhase.WAITING_FOR_ETL, m.TableFreed): Then(UpkeepPhase.RUNNING, (m.StartUpkeep,)),
+        (UpkeepPhase.WAITING_FOR_ETL, m.DeadlinePassed): Then(UpkeepPhase.FAILED, (m.RaiseAlert,)),
+        (UpkeepPhase.RUNNING, m.OperationStarted): Then(UpkeepPhase.RUNNING, later=(m.LookAtOperation,)),
+        (UpkeepPhase.RUNNING, m.StillRunning): Then(UpkeepPhase.RUNNING, later=(m.LookAtOperation,)),
+        (UpkeepPhase.RUNNING, m.UpkeepSucceeded): Then(UpkeepPhase.COMPLETED),
+        (UpkeepPhase.RUNNING, m.OperationFailed): Then(UpkeepPhase.FAILED, (m.RaiseAlert,)),
+        (UpkeepPhase.RUNNING, m.CommandPoisoned): Then(UpkeepPhase.FAILED, (m.RaiseAlert,)),
+        (UpkeepPhase.RUNNING, m.DeadlinePassed): Then(UpkeepPhase.FAILED, (m.CancelOperation, m.RaiseAlert)),
+    },
+    ends=frozenset({UpkeepPhase.COMPLETED, UpkeepPhase.FAILED}),
+    deadlines={UpkeepPhase.WAITING_FOR_ETL: timedelta(hours=12), UpkeepPhase.RUNNING: timedelta(hours=2)},
 )
 
 FAN_OUT_TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (None, m.DeltaCommitted): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
+    (None, m.ForeignRowsCommitted): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (None, m.DailyScoringAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (None, m.DayFillAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (FanOutPhase.FANNING_OUT, m.DeadlinePassed): Then(FanOutPhase.OVERDUE, (m.RaiseAlert, m.ReadSlice)),
@@ -121,7 +169,12 @@ FAN_OUT = Kind(
     deadlines={FanOutPhase.FANNING_OUT: timedelta(hours=1), FanOutPhase.OVERDUE: timedelta(hours=4)},
 )
 
-KINDS: dict[type[Item], Kind] = {kind.item: kind for kind in (ETL, FAN_OUT)}
+KINDS: dict[type[Item], Kind] = {kind.item: kind for kind in (ETL, UPKEEP, FAN_OUT)}
+Writer = EtlRun | UpkeepRun
+"""What writes to the table. Upkeep and ETL wait for each other; two ETL runs need not."""
+_WAITING: frozenset[str] = frozenset({EtlPhase.WAITING_FOR_UPKEEP, UpkeepPhase.WAITING_FOR_ETL})
+PURPOSES: Mapping[type[Item], str] = {EtlRun: "etl", UpkeepRun: "upkeep"}
+"""What the operation of a writer is looked at for."""
 
 
 def fill_id(origin: datetime, asked_at: datetime) -> str:
@@ -130,7 +183,7 @@ def fill_id(origin: datetime, asked_at: datetime) -> str:
 
 
 def decide(lake: Lake, items: Mapping[str, Item], event: m.Event, rules: Rules, now: datetime) -> Decision:
-    """Everything the event changes about ETL runs and fan-outs."""
+    """Everything the event changes about ETL runs, upkeep and fan-outs."""
     return _LakeDraft(lake, items, rules, now).decide(event)
 
 
@@ -153,36 +206,60 @@ class _LakeDraft(Draft):
             item = self.items.get(event.item)
             if item is None or item.step != event.step:
                 raise NotNow(f"{event.item} has moved on since {event.command_id} was given")
-            if isinstance(item, EtlRun):
+            if isinstance(item, Writer):
                 expect_look(item.operation, event)
             return [Line(KINDS[type(item)], event, item.id)]
+        return [self._begin(event)]
+
+    def _begin(self, event: m.Event) -> Line:
         if isinstance(event, m.EtlDue):
             run = f"etl-{event.slot:%Y%m%dT%H%M%SZ}"
-            return [Line(ETL, event, created={"id": run, "run_id": run})]
+            due = m.EtlDueDuringUpkeep(**event.model_dump()) if self._is_written_by(UpkeepRun) else event
+            return Line(ETL, due, created={"id": run, "run_id": run})
+        if isinstance(event, m.UpkeepDue):
+            if open_one := next((item.id for item in self.items.values() if isinstance(item, UpkeepRun)), None):
+                raise NotNow(f"{open_one} is not over")
+            run = f"upkeep-{event.slot:%Y%m%dT%H%M%SZ}"
+            upkeep = m.UpkeepDueDuringEtl(**event.model_dump()) if self._is_written_by(EtlRun) else event
+            return Line(UPKEEP, upkeep, created={"id": run, "run_id": run})
         if isinstance(event, m.DeltaCommitted):
             commit = event.model_dump(include={"table", "version", "report"})
             identity = f"commit-{event.table}-{event.version}"
-            return [Line(FAN_OUT, event, created={"id": identity, "purpose": "coverage", **commit})]
+            purpose = "foreign" if isinstance(event, m.ForeignRowsCommitted) else "coverage"
+            return Line(FAN_OUT, event, created={"id": identity, "purpose": purpose, **commit})
         if isinstance(event, m.DailyScoringAsked):
             identity = f"daily-{event.origin:%Y-%m-%d}"
-            return [Line(FAN_OUT, event, created={"id": identity, "purpose": "daily", "origin": event.origin})]
+            return Line(FAN_OUT, event, created={"id": identity, "purpose": "daily", "origin": event.origin})
         if isinstance(event, m.DayFillAsked):
             identity = fill_id(event.origin, event.asked_at)
             asked = event.model_dump(include={"origin", "asked_by", "comment"})
-            return [Line(FAN_OUT, event, created={"id": identity, "purpose": "fill", **asked})]
+            return Line(FAN_OUT, event, created={"id": identity, "purpose": "fill", **asked})
         raise NotAllowed(f"the lake does not hear {type(event).__name__}")
 
     def moved(self, item: Item, event: m.Event, then: Then, begun: bool) -> Item:
         return (
             item.model_copy(update={"operation": operated(item.operation, event, self.now)})
-            if isinstance(item, EtlRun)
+            if isinstance(item, Writer)
             else item
         )
 
+    def follow(self, item: Item, event: m.Event) -> Iterator[Line]:
+        """What waits for the table begins when the last writer of the other kind has ended."""
+        if not isinstance(item, Writer) or item.phase not in KINDS[type(item)].ends:
+            return
+        for waiting in list(self.items.values()):
+            other = UpkeepRun if isinstance(waiting, EtlRun) else EtlRun
+            if waiting.phase in _WAITING and not self._is_written_by(other):
+                yield Line(KINDS[type(waiting)], m.TableFreed(root=self.root.id), waiting.id)
+
+    def _is_written_by(self, kind: type[Writer]) -> bool:
+        idle = _WAITING | KINDS[kind].ends
+        return any(isinstance(item, kind) and item.phase not in idle for item in self.items.values())
+
     def offered(self, item: Item) -> Mapping[str, Any]:
         offered = {"phase": item.phase, **item.model_dump(exclude={"id", "operation"})}
-        if isinstance(item, EtlRun):
-            offered |= {"purpose": "etl", "source": item.run_id, **in_operation(item.operation)}
+        if isinstance(item, Writer):
+            offered |= {"purpose": PURPOSES[type(item)], "source": item.run_id, **in_operation(item.operation)}
         return offered
 
     def further(self, event: m.Event) -> Sequence[m.Command]:
@@ -196,5 +273,5 @@ class _LakeDraft(Draft):
         return ()
 
     def delay(self, item: Item) -> timedelta:
-        looks = item.operation.looks if isinstance(item, EtlRun) and item.operation else 0
+        looks = item.operation.looks if isinstance(item, Writer) and item.operation else 0
         return backoff(looks, self.rules.first_look, self.rules.longest_look)

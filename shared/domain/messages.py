@@ -697,6 +697,42 @@ class EtlDue(Event):
         return f"etl:{self.slot:%Y%m%dT%H%M%S}"
 
 
+class EtlDueDuringUpkeep(EtlDue):
+    """The schedule asks for an ETL run while the table's upkeep is under way; it waits for its end."""
+
+
+class UpkeepDue(Event):
+    """The schedule asks for an upkeep of the table; `slot` is the scheduled time (UTC)."""
+
+    slot: datetime
+
+    @property
+    def identity(self) -> str:
+        return f"upkeep:{self.slot:%Y%m%dT%H%M%S}"
+
+
+class UpkeepDueDuringEtl(UpkeepDue):
+    """The schedule asks for an upkeep while an ETL run is under way; it waits for its end."""
+
+
+class TableFreed(Consequence):
+    """What wrote to the table has ended; what waited for it begins."""
+
+
+class UpkeepSucceeded(Outcome):
+    """The table was compacted (`version`: its commit, None if it was compact) and vacuumed.
+
+    lost: versions that data assets or the ledger refer to, and that could not be read even before.
+    """
+
+    version: int | None
+    deleted_files: int
+    lost: tuple[int, ...] = ()
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"version": self.version, "deleted_files": self.deleted_files}
+
+
 class EtlSucceeded(Outcome):
     """The run ended; `version` is the Delta version it committed, or None when nothing changed."""
 
@@ -718,6 +754,10 @@ class DeltaCommitted(Event):
     @property
     def identity(self) -> str:
         return f"committed:{self.table}:{self.version}"
+
+
+class ForeignRowsCommitted(DeltaCommitted):
+    """A commit that changed rows and names no run report of ours: somebody else wrote to the table."""
 
 
 class DailyScoringAsked(Event):
@@ -969,6 +1009,12 @@ class FillDay(Command):
 
 class StartEtl(Command):
     """Start one ETL run."""
+
+    run_id: str
+
+
+class StartUpkeep(Command):
+    """Write down which versions of the table are referred to, and start the upkeep that spares them."""
 
     run_id: str
 

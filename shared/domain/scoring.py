@@ -131,11 +131,15 @@ def assess_quality(
 ) -> tuple[type[m.QualityChecked], tuple[str, ...]]:
     """The verdict on counts of `rows`, `nulls.{column}` and `out_of_range.{column}` against rates between 0 and 1.
 
+    No count of rows, no verdict.
+
     Only `columns` are judged (none: all that are counted). A limit is broken when so many would be seen by chance in
     less than one of a hundred commits at that very rate: a commit of three hours has three rows, and one hole in them
     says nothing.
     """
-    rows = round(counts.get("rows", 0))
+    if "rows" not in counts:
+        return QualityUnknown, ("the commit is not one of our ETL runs: nobody counted its readings",)
+    rows = round(counts["rows"])
     if rows <= 0:
         return QualityUnknown, ("no readings to judge",)
     problems = [

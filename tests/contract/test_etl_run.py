@@ -11,14 +11,16 @@ from statistics import fmean
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
-from etl.delta_log import CommitNotFound, CommitUnreadable, read_commit
+from etl.delta_log import CommitNotFound, CommitUnreadable, newest_readings, read_commit
 from etl.report import EtlReport, report_uri
 from etl.run import TableDamaged, run_etl
 from etl.sources import SourceError
 from local.readings import write_readings
+from shared.adapters.azure.lake import UriLake
 from shared.configuration import load_fleet
+from shared.errors import Permanent
 
 ROOT = Path(__file__).parents[2]
 FLEET = load_fleet(ROOT / "config")
@@ -215,6 +217,26 @@ def test_commits_without_readings_say_so_and_missing_or_broken_ones_are_named(la
     log.write_bytes(log.read_bytes()[:200])
     with pytest.raises(CommitUnreadable, match=r"00001\.json is not a Delta commit"):
         read_commit(table, 1)
+
+
+def test_the_newest_readings_of_a_strangers_commit_are_read_from_its_days_alone(lake: Path) -> None:
+    run(lake, "run-1")
+    table = f"{lake}/processed/sensor_data"
+    moment = START + timedelta(days=1, hours=5, minutes=30)
+    columns = pl.scan_delta(table).collect_schema()
+    row = {"timestamp": moment, "date": moment.date(), "sensor_id": "SENSOR_NEW", "temperature": 1.0}
+    write_deltalake(table, pl.DataFrame([row], schema=columns), mode="append")
+    DeltaTable(table).optimize.compact()
+    for other in Path(table).glob("date=2025-12-0[13]/*.parquet"):
+        other.write_bytes(b"is not read")
+    found = newest_readings(table, 2)
+    assert found.pop("SENSOR_NEW") == moment
+    assert found == {circuit.sensor_id: START + timedelta(days=1, hours=23) for circuit in FLEET}
+    assert newest_readings(table, 3) == {}, "a compaction brings nothing"
+    lake_port = UriLake(str(lake))
+    assert lake_port.newest_readings(2)["SENSOR_NEW"] == moment
+    with pytest.raises(Permanent, match="version 9 cannot be read"):
+        lake_port.newest_readings(9)
 
 
 @pytest.mark.parametrize("kept_bytes", ["all but twenty", "the first line"])

@@ -13,7 +13,8 @@ from deltalake import DeltaTable
 from etl.delta_log import read_commit
 from etl.log_check import check_log
 from etl.merge import merge
-from etl.upkeep import UpkeepError, compact, main, vacuum
+from etl.upkeep import compact, keep_up, main, vacuum
+from etl.upkeep_documents import UpkeepError, UpkeepOrder, UpkeepResult, order_uri, result_uri
 
 START = datetime(2025, 12, 8, tzinfo=UTC)
 FEATURES = ["temperature"]
@@ -163,3 +164,50 @@ def test_the_command_wants_to_be_told_what_to_spare(
     assert main(["vacuum", str(table), "--spare-file", f"{tmp_path}/spare.json"]) == 1
     assert "is not a JSON list of versions" in capsys.readouterr().err
     assert main(["compact", str(table)]) == 0
+
+
+def order(table: Path, *spare: int, run_id: str = "u1", table_id: str | None = None) -> None:
+    identity = table_id or str(DeltaTable(str(table)).metadata().id)
+    UpkeepOrder(table_id=identity, spare=spare).write(str(table), run_id)
+
+
+def test_an_upkeep_run_compacts_and_obeys_its_order(table: Path) -> None:
+    for hour in range(3):
+        write(table, 3, float(hour), range(hour, hour + 1))
+    order(table, 3)
+    newest, spared = content(table), content(table, 3)
+    done = keep_up(str(table), "u1")
+    assert len(DeltaTable(str(table)).file_uris()) == 3
+    assert (done.version, done.lost) == (9, ())
+    assert done.deleted_files == 0, "all of it is younger than a week"
+    assert UpkeepResult.model_validate_json(Path(result_uri(str(table), "u1")).read_text()) == done
+    vacuum(str(table), {3}, retention_hours=0)
+    assert content(table).equals(newest) and content(table, 3).equals(spared)
+    assert keep_up(str(table), "u1").version is None
+
+
+def test_what_is_referred_to_while_an_upkeep_runs_is_kept_by_the_retention(table: Path) -> None:
+    order(table)
+    write(table, 0, 6.0)
+    referred_to_too_late = content(table, 2), content(table)
+    keep_up(str(table), "u1")
+    assert content(table, 2).equals(referred_to_too_late[0]) and content(table, 6).equals(referred_to_too_late[1])
+
+
+@pytest.mark.parametrize("spoilt", [None, b"", b"{}", b'{"table_id": "t", "spare": [3], "retention_hours": 1}', b"[3"])
+def test_without_an_order_that_can_be_read_nothing_is_touched(table: Path, spoilt: bytes | None) -> None:
+    order(table, 3)
+    path = Path(order_uri(str(table), "u1"))
+    path.unlink() if spoilt is None else path.write_bytes(spoilt)
+    files = sorted(table.rglob("*"))
+    with pytest.raises(UpkeepError, match=r"upkeep/u1.json cannot be read .*nothing was deleted"):
+        keep_up(str(table), "u1")
+    assert sorted(table.rglob("*")) == files
+
+
+def test_an_order_for_another_table_deletes_nothing(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    order(table, 3, table_id="another")
+    files = set(table.rglob("*.parquet"))
+    assert main(["run", str(table), "--run-id", "u1"]) == 1
+    assert "the versions to spare are of another" in capsys.readouterr().err
+    assert files <= set(table.rglob("*.parquet"))

@@ -30,6 +30,7 @@ from shared.domain.messages import (
     Person,
     ResumeRequested,
     RollbackRequested,
+    UpkeepDue,
 )
 from shared.domain.release import GATES, Approval
 from shared.domain.rules import Rules
@@ -212,6 +213,27 @@ class ScoringAsked:
             world.tell(ask)
 
 
+@dataclass(frozen=True)
+class UpkeepScheduled:
+    """The upkeep schedule runs, perhaps in two instances at once."""
+
+    times: int
+
+    def happen(self, world: World) -> None:
+        slot = world.now()
+        for _ in range(self.times):
+            world.told(UpkeepDue(root=LAKE, slot=slot))
+
+
+@dataclass(frozen=True)
+class StrangerCommitted:
+    """Somebody else writes readings up to now to the table."""
+
+    def happen(self, world: World) -> None:
+        version = world.lake.commit_of_a_stranger(dict.fromkeys(world.fleet.circuits(), world.now()))
+        world.tell(lambda app: app.read_delta_log(version, "event"))
+
+
 Yes: st.SearchStrategy[Action] = st.builds(
     Answered, st.integers(0, 2), st.just(builders.ENGINEER), st.just("approve"), st.just(1), st.just(0)
 )
@@ -248,8 +270,10 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
     others: st.SearchStrategy[Action] = st.one_of(
         st.builds(DailyChecked, few),
         st.builds(EtlScheduled, few),
-        st.just(MadeAnew()),
         st.builds(ScoringAsked, circuit, st.integers(1, 3), st.integers(1, 2), st.booleans()),
+        st.builds(UpkeepScheduled, few),
+        st.just(StrangerCommitted()),
+        st.just(MadeAnew()),
     )
     ordered: st.SearchStrategy[Action] = st.one_of(
         st.builds(

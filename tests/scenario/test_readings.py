@@ -198,6 +198,19 @@ def test_a_scoring_job_that_hangs_is_ended_after_six_hours_and_leaves_its_slot(s
     assert not world.operations.running() and world.app.slots.holders("invocation") == []
 
 
+def test_what_somebody_else_wrote_to_the_table_is_scored_and_judged_by_nobody(serving: World) -> None:
+    world = serving
+    version = world.lake.commit_of_a_stranger({CIRCUIT: world.at(hour=6), "P009_C009": world.at(hour=6)})
+    world.tell(lambda app: app.read_delta_log(version, "event"))
+    world.run(hours=1)
+    assert run_of(world) == Phase.SCORED
+    assert checks(world)[f"table-1.{version}"] == CheckPhase.CANNOT_SAY
+    (check,) = [item for key, item in world.items(CIRCUIT).items() if key.endswith(f"quality.table-1.{version}")]
+    assert check.reason == "the commit is not one of our ETL runs: nobody counted its readings"
+    assert [fan_out.phase for fan_out in fan_outs(world, "foreign")] == [FanOutPhase.DONE]
+    assert world.topic.alerts() == {} and not world.dead_letters()
+
+
 # ----------------------------------------------------------------------------------------------------- missing readings
 
 

@@ -53,6 +53,7 @@ ROUTES = {
 }
 TIMERS = {
     "run_etl": "%ETL_SCHEDULE%",
+    "run_upkeep": "%UPKEEP_SCHEDULE%",
     "sweep": "%SWEEP_SCHEDULE%",
     "check_daily_scoring": "%DAILY_SCORING_SCHEDULE%",
     "read_newest_commit": "%RECONCILE_SCHEDULE%",

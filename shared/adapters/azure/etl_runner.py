@@ -1,11 +1,12 @@
-"""The ETL runner port on a Synapse Spark pool: `etl/spark_job.py` as a Spark batch, over REST.
+"""The ETL runner port on a Synapse Spark pool: ETL and upkeep as Spark batches, over REST.
 
-References are `spark:{batch number}:{run id}`: the number finds the batch, the run id the report that it wrote.
+References are `spark:{batch number}:{run id}`, and `upkeep:…` for an upkeep: the number finds the batch, the run id the
+report that it wrote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -37,11 +38,28 @@ _STATES = {
 
 
 @dataclass(frozen=True)
+class _Kind:
+    """What a batch does: the name in its own name, the first word of its references, and its file in the code."""
+
+    name: str
+    word: str
+    file: str
+
+    def reference(self, batch: Mapping[str, Any], run_id: str) -> str:
+        return f"{self.word}:{batch['id']}:{run_id}"
+
+
+ETL = _Kind("etl", "spark", "etl/spark_job.py")
+UPKEEP = _Kind("upkeep", "upkeep", "etl/spark_upkeep.py")
+
+
+@dataclass(frozen=True)
 class SparkEtl:
     """Where the ETL runs, and from what.
 
     `endpoint` is the workspace's development endpoint (https://{workspace}.dev.azuresynapse.net). `code` is the folder
-    that the build uploads: etl/spark_job.py, fleet.zip with the packages, config.zip. `source` is what is read.
+    that the build uploads: etl/spark_job.py, etl/spark_upkeep.py, fleet.zip with the packages, config.zip. `source` is
+    what is read.
     """
 
     endpoint: str
@@ -64,19 +82,26 @@ class SynapseEtlRunner:
         self._batches = f"livyApi/versions/{LIVY}/sparkPools/{etl.pool}/batches"
 
     def start(self, command_id: str, run_id: str) -> str:
-        name = f"sensor-etl-{request_id(command_id)}"
+        arguments = [self._etl.source, self._lake.table_uri, "--run-id", run_id, "--config", "config"]
+        return self._start(command_id, run_id, ETL, arguments)
+
+    def start_upkeep(self, command_id: str, run_id: str) -> str:
+        return self._start(command_id, run_id, UPKEEP, [self._lake.table_uri, "--run-id", run_id])
+
+    def _start(self, command_id: str, run_id: str, kind: _Kind, arguments: Sequence[str]) -> str:
+        name = f"sensor-{kind.name}-{request_id(command_id)}"
 
         def find() -> str | None:
-            return next((_reference(batch, run_id) for batch in self._all() if batch.get("name") == name), None)
+            return next((kind.reference(batch, run_id) for batch in self._all() if batch.get("name") == name), None)
 
         def start() -> str:
-            answer = self._client.start("POST", self._batches, command_id, self._job(name, command_id, run_id))
-            return _reference(answer.body, run_id)
+            job = self._job(name, command_id, run_id, kind.file, arguments)
+            return kind.reference(self._client.start("POST", self._batches, command_id, job).body, run_id)
 
-        return self._starts.once(command_id, {"etl": run_id, "pool": self._etl.pool}, find, start)
+        return self._starts.once(command_id, {kind.name: run_id, "pool": self._etl.pool}, find, start)
 
     def look(self, reference: str) -> OperationStatus:
-        number, run_id = _parts(reference)
+        kind, number, run_id = _parts(reference)
         found = self._client.get(f"{self._batches}/{number}", {"detailed": "true"})
         if found is None:
             return OperationStatus(reference=reference, state=OperationState.UNKNOWN)
@@ -88,7 +113,7 @@ class SynapseEtlRunner:
             reference=reference,
             state=state,
             error=self._error(batch) if state is OperationState.FAILED else "",
-            outputs=self._outputs(run_id) if state is OperationState.SUCCEEDED else {},
+            outputs=self._outputs(kind, run_id) if state is OperationState.SUCCEEDED else {},
             started_at=_time(ran.get("runningAt")),
             ended_at=_time(ended),
         )
@@ -96,18 +121,18 @@ class SynapseEtlRunner:
     def cancel(self, reference: str) -> None:
         """Ask that the batch stops; one that has ended keeps its end, since Synapse would forget it."""
         if self.look(reference).state is OperationState.RUNNING:
-            number, _ = _parts(reference)
+            _, number, _ = _parts(reference)
             self._client.send("DELETE", f"{self._batches}/{number}", absent=True)
 
-    def _job(self, name: str, command_id: str, run_id: str) -> dict[str, Any]:
+    def _job(self, name: str, command_id: str, run_id: str, file: str, arguments: Sequence[str]) -> dict[str, Any]:
         code = self._etl.code.rstrip("/")
         return {
             "name": name,
             "tags": {"command_id": command_id, "run_id": run_id},
-            "file": f"{code}/etl/spark_job.py",
+            "file": f"{code}/{file}",
             "pyFiles": [f"{code}/fleet.zip"],
             "archives": [f"{code}/config.zip#config"],
-            "args": [self._etl.source, self._lake.table_uri, "--run-id", run_id, "--config", "config"],
+            "args": list(arguments),
             "conf": {"spark.dynamicAllocation.enabled": "false"},
             "driverCores": self._etl.cores,
             "driverMemory": self._etl.memory,
@@ -128,8 +153,10 @@ class SynapseEtlRunner:
             yield from batches
             begin += len(batches)
 
-    def _outputs(self, run_id: str) -> dict[str, str]:
-        """What the job's report says it did; a run that changed nothing names no version."""
+    def _outputs(self, kind: _Kind, run_id: str) -> dict[str, str]:
+        """What the job's report says it did; an ETL run that changed nothing names no version."""
+        if kind is UPKEEP:
+            return {"run_id": run_id}
         from etl.report import report_path
 
         path = report_path(self._lake.table_uri, run_id)
@@ -150,16 +177,13 @@ class SynapseEtlRunner:
         )
 
 
-def _reference(batch: Mapping[str, Any], run_id: str) -> str:
-    return f"spark:{batch['id']}:{run_id}"
-
-
-def _parts(reference: str) -> tuple[int, str]:
-    kind, _, rest = reference.partition(":")
+def _parts(reference: str) -> tuple[_Kind, int, str]:
+    word, _, rest = reference.partition(":")
     number, _, run_id = rest.partition(":")
-    if kind != "spark" or not number.isdigit() or not run_id:
+    kind = next((kind for kind in (ETL, UPKEEP) if kind.word == word), None)
+    if kind is None or not number.isdigit() or not run_id:
         raise Permanent(f"{reference!r:.100} is no reference of an ETL run on Synapse: spark:{{number}}:{{run id}}")
-    return int(number), run_id
+    return kind, int(number), run_id
 
 
 def _state(batch: Mapping[str, Any]) -> OperationState:

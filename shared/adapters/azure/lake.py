@@ -5,7 +5,7 @@ Delta and Arrow are imported with the first use: not every function needs them, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -48,6 +48,32 @@ class UriLake:
         except (FileNotFoundError, ValueError) as error:
             raise Permanent(f"the ETL run's report {path} cannot be read: {error}") from error
         return report.model_dump(mode="json")
+
+    def newest_readings(self, version: int) -> Mapping[str, datetime]:
+        from deltalake.exceptions import DeltaError
+
+        from etl.delta_log import CommitNotFound, CommitUnreadable, newest_readings
+
+        try:
+            return newest_readings(self.table_uri, version)
+        except (CommitNotFound, CommitUnreadable, DeltaError) as error:
+            raise Permanent(f"the readings of version {version} cannot be read: {error}") from error
+
+    def order_upkeep(self, run_id: str, table_id: str, spare: Collection[int]) -> None:
+        from etl.upkeep_documents import UpkeepOrder
+
+        UpkeepOrder(table_id=table_id, spare=tuple(sorted(spare))).write(self.table_uri, run_id)
+
+    def read_upkeep(self, run_id: str) -> Mapping[str, Any]:
+        from etl.storage import read_bytes
+        from etl.upkeep_documents import UpkeepResult, result_uri
+
+        uri = result_uri(self.table_uri, run_id)
+        try:
+            result = UpkeepResult.model_validate_json(read_bytes(uri))
+        except (FileNotFoundError, ValueError) as error:
+            raise Permanent(f"the upkeep's result {uri} cannot be read: {error}") from error
+        return result.model_dump(mode="json")
 
     def attempt_uri(self, stage: Stage, circuit: str, day: str, command_id: str) -> str:
         from ml.predictions import attempt_uri

@@ -19,13 +19,14 @@ from topic import Topic, wait_until
 
 from local.platform.faults import FaultKind, FaultSwitches
 from local.readings import write_readings
+from shared.adapters.local.data_assets import LocalDataAssets
 from shared.adapters.local.etl_runner import LocalEtlRunner
 from shared.adapters.local.model_platform import LocalModelPlatform
 from shared.adapters.local.training_runner import LocalTrainingRunner
 from shared.configuration import Fleet, load_fleet
 from shared.domain.values import ENVIRONMENT, OperationState, OperationStatus, Pair, Stage
 from shared.errors import Transient
-from shared.ports import EtlRunner, ModelPlatform, TrainingRunner
+from shared.ports import DataAssets, EtlRunner, ModelPlatform, TrainingRunner
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
 TRAINED = ("P001_C001", "P001_C002", "P001_C003", "P001_C004")
@@ -120,6 +121,7 @@ class Platform(ModelsUnderTest):
     models: ModelPlatform
     training: TrainingRunner
     etl: EtlRunner
+    data_assets: DataAssets
     faults: FaultSwitches
     seen: Topic
     lake: Lake
@@ -199,6 +201,7 @@ def embedded(process: PlatformProcess, topic: Topic, lake: Lake, folder: Path) -
         models=LocalModelPlatform(process.url, process.key),
         training=LocalTrainingRunner(process.url, process.key),
         etl=LocalEtlRunner(process.url, process.key),
+        data_assets=LocalDataAssets(process.url, process.key),
         faults=FaultSwitches(process.url, process.key),
         seen=topic,
         lake=lake,

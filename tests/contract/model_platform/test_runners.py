@@ -15,6 +15,8 @@ from topic import wait_until
 from local.configuration import copy_configuration
 from local.platform.faults import FaultKind
 from local.platform.settings import configurations_in
+from ml.history import open_version
+from shared.adapters.azure.lake import UriLake
 from shared.domain.comparison import comparison
 from shared.domain.values import OperationState, Pair, RegisteredModel, Stage
 from shared.errors import Permanent, Transient
@@ -168,6 +170,27 @@ def test_an_etl_run_that_changes_nothing_has_no_version_and_tells_nothing(platfo
     assert status.outputs["version"] == ""
     platform.train(CIRCUIT, new_command())
     assert platform.seen.received("EtlCompleted", command) == []
+
+
+def test_an_upkeep_obeys_the_order_beside_the_table_and_spares_what_data_assets_read(
+    platform: Platform, command: str
+) -> None:
+    platform.train(CIRCUIT, new_command())
+    read = platform.data_assets.delta_versions(platform.table_id)
+    assert platform.table_version in read and platform.data_assets.delta_versions("another") == frozenset()
+    lake = UriLake(str(platform.lake.folder))
+    lake.order_upkeep(f"run-{command}", platform.table_id, read)
+    reference = platform.etl.start_upkeep(command, f"run-{command}")
+    assert platform.etl.start_upkeep(command, f"run-{command}") == reference
+    done = lake.read_upkeep(platform.succeeded(reference).outputs["run_id"])
+    assert set(done) == {"version", "deleted_files", "lost"} and done["lost"] == []
+    assert open_version(str(platform.lake.table), platform.table_version).version() == platform.table_version
+
+
+def test_an_upkeep_without_an_order_fails_and_says_so(platform: Platform, command: str) -> None:
+    status = platform.ended(platform.etl.start_upkeep(command, f"run-{command}"))
+    assert status.state is OperationState.FAILED
+    assert f"run-{command}.json cannot be read" in status.error and "nothing was deleted" in status.error
 
 
 def test_an_etl_start_with_a_known_command_id_returns_the_same_run(platform: Platform, command: str) -> None:

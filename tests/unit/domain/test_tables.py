@@ -89,6 +89,7 @@ EXAMPLES: dict[str, Any] = {
     "rollback": f"{CIRCUIT}!rollback.1",
     "root": CIRCUIT,
     "rows": 24,
+    "deleted_files": 7,
     "run_id": "etl-1",
     "slot": START,
     "source": "event",
@@ -177,12 +178,18 @@ DECIDED = {
         training | DeadlinePassed, TrainingFailed, TrainingSucceeded
     """,
     "ETL run": """
-        - | EtlDue
+        - | EtlDue, EtlDueDuringUpkeep
+        waiting for upkeep | DeadlinePassed, TableFreed
         running | CommandPoisoned, DeadlinePassed, EtlSucceeded, OperationFailed, OperationStarted, StillRunning
         overdue | CommandPoisoned, DeadlinePassed, EtlSucceeded, OperationFailed, OperationStarted, StillRunning
     """,
+    "upkeep": """
+        - | UpkeepDue, UpkeepDueDuringEtl
+        waiting for ETL | DeadlinePassed, TableFreed
+        running | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning, UpkeepSucceeded
+    """,
     "fan-out": """
-        - | DailyScoringAsked, DayFillAsked, DeltaCommitted
+        - | DailyScoringAsked, DayFillAsked, DeltaCommitted, ForeignRowsCommitted
         fanning out | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
         overdue | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
     """,
