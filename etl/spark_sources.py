@@ -27,6 +27,15 @@ _NO_NUMBER = r"(?i)^[+-]?(nan|inf|infinity)$"
 _ENGINE_ERRORS = (PySparkException, Py4JJavaError)  # PySpark translates only some of Java's
 
 
+@dataclass(frozen=True)
+class StoredFile:
+    """One file: its qualified address, bytes, and when it was written (milliseconds since 1970, UTC)."""
+
+    path: str
+    size: int
+    modified: int
+
+
 class HadoopFiles:
     """Files by any address that Spark itself can open, with Spark's own credentials."""
 
@@ -45,14 +54,18 @@ class HadoopFiles:
         filesystem, path = self._at(uri)
         return bool(filesystem.exists(path) and filesystem.getFileStatus(path).isDirectory())
 
-    def below(self, uri: str) -> list[str]:
-        """Paths of all files below the folder, relative to it."""
+    def stored(self, uri: str) -> dict[str, StoredFile]:
+        """Every file below the folder by its path relative to it; none if there is no folder."""
         filesystem, path = self._at(uri)
         root = filesystem.makeQualified(path).toString().rstrip("/")
-        found, names = filesystem.listFiles(path, True), []
+        if not filesystem.exists(path):
+            return {}
+        found, files = filesystem.listFiles(path, True), {}
         while found.hasNext():
-            names.append(found.next().getPath().toString()[len(root) + 1 :])
-        return names
+            file = found.next()
+            address = file.getPath().toString()
+            files[address[len(root) + 1 :]] = StoredFile(address, file.getLen(), file.getModificationTime())
+        return files
 
     def read(self, uri: str) -> bytes | None:
         """The file's content, or None if there is none."""
@@ -64,6 +77,13 @@ class HadoopFiles:
             return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
         finally:
             stream.close()
+
+    def read_bytes(self, uri: str) -> bytes:
+        """The file's content; raises FileNotFoundError that names the URI."""
+        content = self.read(uri)
+        if content is None:
+            raise FileNotFoundError(uri)
+        return content
 
     def write(self, uri: str, content: bytes) -> None:
         """Write the file; object stores show it only once it is closed."""
@@ -93,7 +113,7 @@ def read_folder(
     files = HadoopFiles(spark)
     if not files.is_folder(folder):
         raise SourceError(f"{folder} is not a folder; give the folder that the sensor readings land in")
-    found = [name for name in files.below(folder) if name.lower().endswith(SUFFIXES)]
+    found = [name for name in files.stored(folder) if name.lower().endswith(SUFFIXES)]
     names = sorted(found, key=lambda name: (name.rpartition("/")[2], name))
 
     def attempt(numbered: tuple[int, str]) -> DataFrame | Rejection:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Set
 from pathlib import Path
+from urllib.parse import unquote
 
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from etl.log_check import TableNotFound, check_log
 from etl.merge import COMMIT_ATTEMPTS, TABLE_PROPERTIES, MergeConflict
-from etl.storage import storage_options, write_bytes
+from etl.storage import list_files, storage_options, write_bytes
 from etl.upkeep_documents import (
     RETENTION_HOURS,
     SHORTEST_RETENTION_HOURS,
@@ -106,22 +107,30 @@ def vacuum(
     table_id: the table that the versions belong to; another one at this address is refused, as is a damaged log or a
     version that does not exist yet (UpkeepError; nothing is deleted then).
     """
-    spared, lost = to_spare(check_log(table_uri), spare, table_id)
+    stored = list_files(table_uri)
+    spared, lost = to_spare(check_log(table_uri, stored), spare, table_id)
     table = _open(table_uri)
     if not dry_run:
         _keep_the_log(table)
-    deleted = table.vacuum(
+    named = table.vacuum(
         retention_hours=retention_hours,
         dry_run=dry_run,
         enforce_retention_duration=False,
         full=True,
         keep_versions=list(spared) or None,
     )
+    there = {_file_name(path) for path in stored}  # delta-rs also names what earlier vacuums deleted
+    deleted = [path for path in named if _file_name(path) in there]
     return Vacuum(deleted_files=len(deleted), spared_versions=spared, lost=lost, dry_run=dry_run)
 
 
 def _open(table_uri: str) -> DeltaTable:
     return DeltaTable(table_uri, storage_options=storage_options(table_uri))
+
+
+def _file_name(path: str) -> str:
+    """A data file's name, which is unique in a table."""
+    return unquote(path).rpartition("/")[2]
 
 
 def _keep_the_log(table: DeltaTable) -> None:

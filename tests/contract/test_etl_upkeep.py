@@ -142,7 +142,7 @@ def test_a_damaged_log_is_not_vacuumed(table: Path) -> None:
 def test_a_version_that_was_gone_before_is_named(table: Path) -> None:
     vacuum(str(table), {3}, retention_hours=0)
     result = vacuum(str(table), {2, 3}, retention_hours=0)
-    assert (result.spared_versions, result.lost) == ((3,), (2,))
+    assert (result.spared_versions, result.lost, result.deleted_files) == ((3,), (2,), 0)
 
 
 def test_the_log_of_old_versions_is_kept(table: Path) -> None:
