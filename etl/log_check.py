@@ -125,6 +125,21 @@ def verify_commit(table_uri: str, version: int) -> None:
         return  # cleaned up after a checkpoint
 
 
+def damage(table_uri: str) -> str | None:
+    """What is wrong with the table and what to do, or None: then an error about it comes from somewhere else."""
+    try:
+        check = check_log(table_uri)
+    except (TableNotFound, OSError):
+        return None
+    if not check.problems:
+        return None
+    named = "; ".join(f"{one.file}: {one.problem}; {one.next_step}" for one in check.problems[:3])
+    return (
+        f"{table_uri} is damaged: {named}. Nothing was changed, and version {check.newest_readable} can still be read;"
+        f" see `python scripts/verify_delta_log.py {table_uri}`"
+    )
+
+
 class _Checker:
     def __init__(self, table_uri: str, stored: Mapping[str, int], read: Callable[[str], bytes]) -> None:
         self.table_uri = table_uri

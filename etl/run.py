@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 from deltalake.exceptions import DeltaError
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from etl import quality
 from etl.delta_log import CommitNotFound, CommitUnreadable, newest_table_id, newest_version, read_commit
-from etl.log_check import TableNotFound, check_log, verify_commit
+from etl.log_check import damage, verify_commit
 from etl.merge import Change, MergeConflict, merge
 from etl.read_marks import load_marks, save_marks
 from etl.report import EtlReport, build_report, report_path
@@ -44,25 +44,10 @@ def run_etl(
     """
     try:
         return _run(source, table_uri, run_id, policy, fleet, until)
-    except (DeltaError, CommitUnreadable, PolarsError, OSError) as error:
-        if damaged := _damage(table_uri):
-            raise damaged from error
+    except (DeltaError, CommitUnreadable, PolarsError, PanicException, OSError) as error:
+        if damaged := damage(table_uri):
+            raise TableDamaged(damaged) from error
         raise
-
-
-def _damage(table_uri: str) -> TableDamaged | None:
-    """What is wrong with the table itself, or None: then an error comes from somewhere else."""
-    try:
-        check = check_log(table_uri)
-    except (TableNotFound, OSError):
-        return None
-    if not check.problems:
-        return None
-    named = "; ".join(f"{one.file}: {one.problem}; {one.next_step}" for one in check.problems[:3])
-    return TableDamaged(
-        f"{table_uri} cannot be opened: {named}. Nothing was changed, and version {check.newest_readable} can still be"
-        f" read; see `python scripts/verify_delta_log.py {table_uri}`"
-    )
 
 
 def _run(

@@ -3,6 +3,7 @@
 ModelInputError
 ├── StaleInput        the sensor's newest reading is older than the forecast origin: comes right with the next ETL run
 ├── IncompleteInput   too little history, or too many holes in it
+├── DamagedTable      files of the table are missing, cut or corrupt: a person has to restore them
 └── WrongInput        another table, model or sensor than was asked for: trying again does not help
 """
 
@@ -19,6 +20,10 @@ class StaleInput(ModelInputError):
 
 class IncompleteInput(ModelInputError):
     """Too little history, or too many holes in it."""
+
+
+class DamagedTable(ModelInputError):
+    """Files of the table are missing, cut or corrupt; names them and what to do."""
 
 
 class WrongInput(ModelInputError):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 from numpy.typing import NDArray
+from polars.exceptions import PanicException, PolarsError
 
+from etl.delta_log import CommitUnreadable
+from etl.log_check import damage, verify_commit
 from etl.storage import storage_options
-from ml.errors import IncompleteInput
+from ml.errors import DamagedTable, IncompleteInput
 
 HOUR = timedelta(hours=1)
 CARRIED_HOURS = 3  # a hole this long is bridged with the last value; a longer one stays a hole
@@ -74,7 +79,8 @@ def read_history(
     present = {field.name for field in table.schema().fields}
     if missing := [name for name in columns if name not in present]:
         raise IncompleteInput(f"{sensor_id}: the table has no column {', '.join(missing)}; add it to policy.yml")
-    readings = scan(table, sensor_id, columns, first, last).collect()
+    with _damage_named(table.table_uri):
+        readings = scan(table, sensor_id, columns, first, last).collect()
     if readings.is_empty():
         since = f" from {first:%Y-%m-%dT%H:%MZ}" if first else ""
         raise IncompleteInput(f"{sensor_id} has no readings{since} to {last:%Y-%m-%dT%H:%MZ}; check its name, run ETL")
@@ -113,7 +119,8 @@ def has_readings_after(table: DeltaTable, sensor_id: str, moment: datetime) -> b
     later = pl.scan_delta(table).filter(
         pl.col("sensor_id") == sensor_id, pl.col("date") >= moment.date(), pl.col("timestamp") > moment
     )
-    return not later.select("timestamp").head(1).collect().is_empty()
+    with _damage_named(table.table_uri):
+        return not later.select("timestamp").head(1).collect().is_empty()
 
 
 def carry_forward(values: Array, limit: int) -> Array:
@@ -127,5 +134,19 @@ def carry_forward(values: Array, limit: int) -> Array:
 
 
 def open_version(table_uri: str, version: int | None) -> DeltaTable:
-    """The table at a version (None: the newest)."""
-    return DeltaTable(table_uri, version=version, storage_options=storage_options(table_uri))
+    """The table at a version (None: the newest). Raises DamagedTable, and DeltaError where there is no such version."""
+    with _damage_named(table_uri):
+        table = DeltaTable(table_uri, version=version, storage_options=storage_options(table_uri))
+        verify_commit(table_uri, table.version())
+        return table
+
+
+@contextmanager
+def _damage_named(table_uri: str) -> Iterator[None]:
+    """What fails because the table is damaged says so, and which files are: half a file makes polars panic."""
+    try:
+        yield
+    except (DeltaError, CommitUnreadable, PolarsError, PanicException, OSError) as error:
+        if damaged := damage(table_uri):
+            raise DamagedTable(damaged) from error
+        raise
