@@ -561,7 +561,7 @@ def _covered(command: m.ReadSlice, at: Handling) -> list[m.Command]:
 def _covered_by_a_stranger(command: m.ReadSlice, at: Handling) -> list[m.Command]:
     """Nobody reported what came, so the table is asked; what nobody counted is judged by nobody."""
     assert command.version is not None
-    newest = at.ports.lake.newest_readings(command.version)
+    newest = at.ports.lake.newest_readings(command.table, command.version)
     return _coverage(command, {sensor: (last, {}) for sensor, last in newest.items()}, at)
 
 

@@ -231,8 +231,11 @@ class Lake(Protocol):
 
     def read_report(self, path: str) -> Mapping[str, Any]: ...
 
-    def newest_readings(self, version: int) -> Mapping[str, datetime]:
-        """Each sensor with rows in the days that one commit wrote to, and the newest of them (UTC)."""
+    def newest_readings(self, table_id: str, version: int) -> Mapping[str, datetime]:
+        """Each sensor with rows in the days that one commit wrote to, and the newest of them (UTC).
+
+        None at all when the table was made anew since: its readings are gone.
+        """
         ...
 
     def order_upkeep(self, run_id: str, table_id: str, spare: Collection[int]) -> None:

@@ -201,8 +201,8 @@ class SimulatedLake:
             raise Permanent(f"there is no report {path!r}")
         return self._reports[path]
 
-    def newest_readings(self, version: int) -> Mapping[str, datetime]:
-        return self.foreign.get((self.table_id, version), {})
+    def newest_readings(self, table_id: str, version: int) -> Mapping[str, datetime]:
+        return self.foreign[table_id, version] if table_id == self.table_id else {}
 
     def order_upkeep(self, run_id: str, table_id: str, spare: Collection[int]) -> None:
         self.orders[run_id] = (table_id, frozenset(spare))

@@ -234,9 +234,11 @@ def test_the_newest_readings_of_a_strangers_commit_are_read_from_its_days_alone(
     assert found == {circuit.sensor_id: START + timedelta(days=1, hours=23) for circuit in FLEET}
     assert newest_readings(table, 3) == {}, "a compaction brings nothing"
     lake_port = UriLake(str(lake))
-    assert lake_port.newest_readings(2)["SENSOR_NEW"] == moment
+    identity = str(DeltaTable(table).metadata().id)
+    assert lake_port.newest_readings(identity, 2)["SENSOR_NEW"] == moment
+    assert lake_port.newest_readings("made anew since", 2) == {}
     with pytest.raises(Permanent, match="version 9 cannot be read"):
-        lake_port.newest_readings(9)
+        lake_port.newest_readings(identity, 9)
 
 
 @pytest.mark.parametrize("kept_bytes", ["all but twenty", "the first line"])

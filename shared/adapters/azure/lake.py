@@ -49,12 +49,14 @@ class UriLake:
             raise Permanent(f"the ETL run's report {path} cannot be read: {error}") from error
         return report.model_dump(mode="json")
 
-    def newest_readings(self, version: int) -> Mapping[str, datetime]:
+    def newest_readings(self, table_id: str, version: int) -> Mapping[str, datetime]:
         from deltalake.exceptions import DeltaError
 
-        from etl.delta_log import CommitNotFound, CommitUnreadable, newest_readings
+        from etl.delta_log import CommitNotFound, CommitUnreadable, newest_readings, newest_table_id
 
         try:
+            if newest_table_id(self.table_uri) != table_id:
+                return {}
             return newest_readings(self.table_uri, version)
         except (CommitNotFound, CommitUnreadable, DeltaError) as error:
             raise Permanent(f"the readings of version {version} cannot be read: {error}") from error
