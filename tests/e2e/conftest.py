@@ -34,6 +34,7 @@ NEVER = "0 0 0 1 1 *"
 ONLY_ON_DEMAND = Pace(
     sweep="* * * * * *",
     etl=NEVER,
+    upkeep=NEVER,
     daily_scoring=NEVER,
     reconcile=NEVER,
     first_look_seconds=1,

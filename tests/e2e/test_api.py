@@ -11,6 +11,7 @@ import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,13 @@ from azure.storage.queue import QueueClient
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from etl.log_check import check_log
+from etl.upkeep_documents import UpkeepOrder
 from local.platform.faults import FaultKind, FaultSwitches
 from local.platform.names import STORAGE_ID, Work, workspace_id
 from local.runtime import TOPIC_ID
+from ml.history import open_version
+from shared.domain.lake import UPKEEP, UpkeepPhase
 from shared.domain.values import Stage
 from shared.subscriptions import BLOB_CREATED, ETL_COMPLETED, MODEL_REGISTERED, RUN_COMPLETED
 from tests.e2e.conftest import DIRECTOR, ENGINEER, REFERENCE_DIR, STRANGER, TRAINER, Api, until
@@ -498,6 +503,22 @@ def test_azuremls_registration_is_taken_in_both_published_spellings_from_the_top
     client.send(EventGridEvent(f"models/sensor_model_{circuit}:20", MODEL_REGISTERED, content, "1.0"))
     until(lambda: api.get(f"releases/{circuit}:20").ok, "the release to begin")
     assert api.history(f"{circuit}:20")[0]["detail"]["version"] == 20
+
+
+def test_an_upkeep_compacts_the_table_and_spares_what_trainings_read(api: Api) -> None:
+    table = api.wired.application.ports.lake.table_uri
+    late = (datetime.now(UTC) - timedelta(days=2)).replace(minute=30, second=0, microsecond=0)
+    row = f"timestamp,sensor_id,temperature\n{late.isoformat()},SENSOR_P001_C001,20.5\n"
+    (api.runtime.landing / "late.csv").write_text(row)
+    api.runtime.run_function("run_etl")
+    until(lambda: open_version(table, None).version() == 2, "the second run's commit")
+    api.runtime.run_function("run_upkeep")
+    (ended,) = until(lambda: api.wired.queries.ended("lake", UPKEEP), "the upkeep to end")
+    assert (ended["phase"], ended["version"]) == (UpkeepPhase.COMPLETED, 3), ended["reason"]
+    assert 1 in UpkeepOrder.read(table, ended["run_id"]).spare, "the version that the circuits' data assets read"
+    assert open_version(table, 1).version() == 1
+    check = check_log(table)
+    assert (check.status, [checkpoint.version for checkpoint in check.checkpoints]) == ("whole", [3])
 
 
 def test_a_poisoned_message_that_is_no_command_is_kept(api: Api) -> None:
