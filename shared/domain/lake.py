@@ -74,7 +74,7 @@ class UpkeepRun(Item):
 
 
 class FanOut(Item):
-    """A cursor over circuits: `coverage` of a Delta commit by its report, or of a `foreign` writer's by the table itself;
+    """A cursor over circuits: `coverage` of a Delta commit by its report, or of a `foreign` one by the table itself;
     the `daily` scoring check of an origin, or its `fill`."""
 
     purpose: str
