@@ -36,7 +36,7 @@ def replay_dead_letter(req: func.HttpRequest) -> func.HttpResponse:
     letter = path(req, "letter", LETTER, EXAMPLE)
     found(wired().application.dead_letters.find(letter), "dead letter", letter)
     try:
-        replay = wired().application.replay(letter, wired().signals.replayers(), person.username)
+        replay = wired().application.replay(letter, wired().replayers, person.username)
     except Invalid as still:
         return problem(409, "Still not acceptable", str(still), field=still.field, allowed=still.allowed)
     except Permanent as still:

@@ -37,6 +37,12 @@ def check_daily_scoring(timer: func.TimerRequest) -> None:
 
 
 @bp.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%")
+def look_at_gates(timer: func.TimerRequest) -> None:
+    """Hooks are hints and may be lost: gates that are asked outside are looked at whatever was told."""
+    wired().application.look_at_gates()
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%")
 def read_newest_commit(timer: func.TimerRequest) -> None:
     """Events are hints and may be lost: the newest commit is looked at whatever was told."""
     application = wired().application

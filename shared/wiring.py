@@ -13,9 +13,11 @@ from typing import Any
 from shared.application import Application
 from shared.clock import SystemClock
 from shared.configuration import Fleet, load_fleet
+from shared.dead_letters import Replayer
 from shared.domain.values import Channel, Stage
 from shared.fleet_directory import FleetDirectory
 from shared.handlers import Ports
+from shared.hooks import Hooks
 from shared.identity import Tokens
 from shared.ledger import Ledger
 from shared.ports import Clock, Documents, Lake, StateStore, Topic, WorkQueue
@@ -34,10 +36,16 @@ class Wired:
     settings: Settings
     application: Application
     signals: Signals
+    hooks: Hooks
     queries: Queries
     ledger: Ledger
     rescoring: Rescoring
     tokens: Tokens
+
+    @property
+    def replayers(self) -> Mapping[str, Replayer]:
+        """How dead letters of each source are tried again."""
+        return {**self.signals.replayers(), **self.hooks.replayers()}
 
 
 def wired() -> Wired:
@@ -66,6 +74,7 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
         settings=settings,
         application=application,
         signals=Signals(application, _topics(settings)),
+        hooks=Hooks(application, settings.devops_project, settings.devops_gate_pipeline, settings.devops_hook_secret),
         queries=Queries(application.ports.store),
         ledger=ledger,
         rescoring=Rescoring(application, ledger),

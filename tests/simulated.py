@@ -527,9 +527,12 @@ class SimulatedTopic:
     """What the application published, with duplicates."""
 
     def __init__(self) -> None:
+        self.down = False
         self.published: list[tuple[str, str, Mapping[str, Any]]] = []
 
     def publish(self, event_type: str, subject: str, payload: Mapping[str, Any]) -> None:
+        if self.down:
+            raise Transient("the topic does not answer")
         self.published.append((event_type, subject, payload))
 
     def alerts(self) -> dict[str, str]:

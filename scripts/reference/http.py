@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from azure.functions import AuthLevel
 from pydantic import BaseModel
 
 from functions import http
@@ -17,6 +18,10 @@ from shared.subscriptions import SUBSCRIPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 WHO: Mapping[Any, str] = {http.caller: "a signed-in person", http.operator: "a member of `OPERATOR_GROUPS`"}
+_KEYS = {
+    AuthLevel.ANONYMOUS: "anybody",
+    AuthLevel.FUNCTION: "who has the function's key, and what else the request asks for",
+}
 QUERIES: Mapping[Any, str] = {
     http.page_of: "`size`, `continuation`",
     http.time_of: "`date`",
@@ -24,13 +29,14 @@ QUERIES: Mapping[Any, str] = {
 }
 STATUS = {
     200: "here it is, or it is done",
-    202: "it was asked for; the answer says where to look",
+    202: "it was asked for, and the answer says where to look; or a hook was kept as a dead letter",
     208: "it was recorded before; nothing was done",
     400: "something given is not acceptable; `field` names it and `allowed` says what would be",
     401: "no token, or one that cannot be believed",
     403: "the person may not do this",
     404: "there is no such thing",
     409: "closed, changed or not possible now; the detail says which",
+    413: "the body is larger than anything this takes",
     500: "something broke; the log has it, nothing was half-written",
     503: "a part does not answer; try again",
 }
@@ -85,7 +91,7 @@ def _route(prefix: str, trigger: Mapping[str, Any], function: Callable[..., Any]
         for used in uses
         if isinstance(used, type) and issubclass(used, BaseModel) and used.__module__ == function.__module__
     ]
-    who = next((text for check, text in WHO.items() if check in uses), "anybody")
+    who = next((text for check, text in WHO.items() if check in uses), _KEYS[trigger["authLevel"]])
     methods = ", ".join(str(getattr(method, "value", method)) for method in trigger["methods"])
     return f"`{methods} /{prefix}/{trigger['route']}`", _what(function), who, "; ".join(takes)
 

@@ -23,6 +23,7 @@ ROUTES = {
     "list_approvals": ("GET", "approvals"),
     "show_approval": ("GET", "approvals/{approval}"),
     "decide_approval": ("POST", "approvals/{approval}"),
+    "on_devops_hook": ("POST", "hooks/devops"),
     "list_circuits": ("GET", "circuits"),
     "show_circuit": ("GET", "circuits/{circuit}"),
     "list_releases_of_circuit": ("GET", "circuits/{circuit}/releases"),
@@ -57,6 +58,7 @@ TIMERS = {
     "sweep": "%SWEEP_SCHEDULE%",
     "check_daily_scoring": "%DAILY_SCORING_SCHEDULE%",
     "read_newest_commit": "%RECONCILE_SCHEDULE%",
+    "look_at_gates": "%RECONCILE_SCHEDULE%",
 }
 EVENTS = {"on_model_registered", "on_run_changed", "on_delta_log_written", "on_etl_completed"}
 QUEUES = {"on_work": "%WORK_QUEUE%", "on_poisoned_work": "%WORK_QUEUE%-poison"}
@@ -97,8 +99,10 @@ def test_the_routes_and_their_methods() -> None:
     assert found == {name: ([method], route) for name, (method, route) in ROUTES.items()}
 
 
-def test_people_are_known_by_their_token_so_no_route_asks_for_a_key() -> None:
-    assert {str(binding["authLevel"]).lower() for binding in triggers("httpTrigger").values()} == {"anonymous"}
+def test_people_are_known_by_their_token_and_only_the_hook_asks_for_a_key() -> None:
+    keyed = {name for name, binding in triggers("httpTrigger").items() if binding["authLevel"].lower() != "anonymous"}
+    assert keyed == {"on_devops_hook"}
+    assert triggers("httpTrigger")["on_devops_hook"]["authLevel"].lower() == "function"
 
 
 def test_schedules_and_queues_come_from_settings() -> None:
