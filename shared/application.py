@@ -30,6 +30,8 @@ ATTEMPTS = 24
 Two and a half hours in all, more than any phase of a release with work on the platform may take: an outage there, or an
 operation in progress, costs time and no release, as long as its deadline allows.
 """
+REPEATED_ATTEMPTS = 5
+"""As `ATTEMPTS`, for a command that the timer gives again anyway: half a minute."""
 SLOT_WAIT = timedelta(seconds=5)
 LONGEST_SLOT_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(minutes=10)
@@ -120,11 +122,16 @@ class Application:
             self._put_back(replace(work, waits=work.waits + 1), wait)
             return "waits"
         except Transient as error:
-            if work.attempt + 1 < ATTEMPTS:
-                wait = min(timedelta(seconds=error.retry_after or 2 ** (work.attempt + 1)), LONGEST_WAIT)
+            if work.attempt + 1 < (REPEATED_ATTEMPTS if command.repeated else ATTEMPTS):
+                # Never sooner than the other side asks, and never so often that an outage uses all attempts up.
+                seconds = max(error.retry_after or 0, 2 ** (work.attempt + 1))
+                wait = min(timedelta(seconds=seconds), LONGEST_WAIT)
                 log.info("%s is tried again in %s: %s", command.id, wait, error)
                 self._put_back(replace(work, attempt=work.attempt + 1), wait)
                 return "again"
+            if command.repeated:
+                log.warning("%s is left for the next time: %s", command.id, error)
+                return "left"
             self.give_up(work, f"{error} (tried {ATTEMPTS} times)")
             return "given up"
         except Permanent as error:

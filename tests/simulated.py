@@ -503,6 +503,7 @@ class SimulatedApprovals:
 
     def __init__(self) -> None:
         self.outside = False
+        self.down = False
         self.asks: defaultdict[str, list[Ask]] = defaultdict(list)
         self.open: dict[str, Mapping[str, Any]] = {}
         self.asked: Counter[str] = Counter()
@@ -516,6 +517,8 @@ class SimulatedApprovals:
         return Asked(f"https://asking/{run}", run) if self.outside else Asked()
 
     def look(self, approval_id: str, digest: str) -> Sequence[Ask]:
+        if self.down:
+            raise Transient("what asks does not answer", retry_after=7)
         return self.asks[approval_id]
 
     def withdraw(self, approval_id: str, reason: str) -> None:

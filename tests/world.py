@@ -25,7 +25,7 @@ from shared.domain.rules import Rules
 from shared.domain.scoring import ScoringRun
 from shared.errors import Transient
 from shared.handlers import Ports
-from shared.ports import Row, StateStore
+from shared.ports import ApprovalChannel, Row, StateStore
 from shared.queries import Queries
 from shared.relay import Work
 from shared.telemetry import OFF, Telemetry
@@ -112,6 +112,7 @@ class World:
         store: StateStore | None = None,
         at: datetime = START,
         telemetry: Telemetry = OFF,
+        approvals: ApprovalChannel | None = None,
     ) -> None:
         self.fleet = fleet or Fleet()
         self.telemetry = telemetry
@@ -126,6 +127,7 @@ class World:
         self.platform = SimulatedPlatform(self.operations, self.documents, self.lake)
         self.data_assets = SimulatedDataAssets()
         self.approvals = SimulatedApprovals()
+        self._channel = approvals or self.approvals
         self.topic = SimulatedTopic()
         self.signals: list[Signal] = []
         self.facts: list[m.Event] = []
@@ -151,7 +153,7 @@ class World:
                 SimulatedEtl(self.operations, self.lake, self.fleet.circuits()), "start", "start_upkeep", "cancel"
             ),
             training=SimulatedTraining(self.operations),
-            approvals=through(self.approvals, "request", "withdraw"),
+            approvals=through(self._channel, "request", "withdraw"),
             lake=through(self.lake, "publish", "order_upkeep"),
             data_assets=self.data_assets,
             topic=through(self.topic, "publish"),

@@ -93,6 +93,15 @@ def is_trainer(release: Release, person: Person) -> bool:
     return release.trainer.casefold() in {person.username.casefold(), person.oid.casefold()}
 
 
+def why_not(release: Release, approval: Approval, person: Person) -> str:
+    """Why the person's approval does not count, or nothing."""
+    if is_trainer(release, person):
+        return "who trained a model does not count as its approver"
+    if any(answer.decision == "approve" and answer.person.oid == person.oid for answer in approval.answers):
+        return "one person gives one of the approvals that a gate asks"
+    return ""
+
+
 def may_answer(approval: Approval, person: Person) -> bool:
     """Whether the person is in any group the gate asks."""
     return any(set(groups) & set(person.groups) for groups in approval.requirement)

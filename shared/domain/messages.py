@@ -70,6 +70,8 @@ class Command(Value):
     registry: ClassVar[dict[str, type[Command]]] = {}
     essential: ClassVar[bool] = True
     """Whether its item cannot go on without it. What only tells or tidies up is kept as a dead letter and no more."""
+    repeated: ClassVar[bool] = False
+    """Whether a timer gives it again and again: an outage is not its end then, only this time's."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
@@ -117,7 +119,9 @@ class ApprovalDecided(Event):
 
     @property
     def identity(self) -> str:
-        return f"decided:{self.approval}:{self.person.oid}:{self.decision}:{self.digest}"
+        told = f"decided:{self.approval}:{self.person.oid}:{self.decision}:{self.digest}"
+        # Outside, each approval is asked by itself, and a person of two groups may answer both.
+        return told if self.channel is Channel.PRODUCT else f"{told}:{'+'.join(self.person.groups)}"
 
 
 # ----------------------------------------------------------------- release: what a fact turns out to be, once looked at
@@ -841,6 +845,8 @@ class WithdrawApproval(Command):
 
 class LookAtGate(Command):
     """Read again what people answered where the gate was asked; told by that system, or by the timer."""
+
+    repeated = True
 
     approval: str
 

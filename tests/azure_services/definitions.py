@@ -75,6 +75,12 @@ def azureml(specs: Path = SPECS) -> Definitions:
     return Definitions(sorted(p for p in folder.rglob("*.json") if "examples" not in p.parts))
 
 
+@cache
+def devops(specs: Path = SPECS) -> Definitions:
+    """The definitions of the parts of Azure DevOps that there are definitions of."""
+    return Definitions(sorted((specs / "azure-devops-7.1").glob("*.json")), check_version=False)
+
+
 def _operations(file: Path) -> Iterator[Operation]:
     document = _load(file)
     for path, item in document.get("paths", {}).items():

@@ -12,7 +12,7 @@ from shared.domain.release import Phase
 from shared.domain.rules import Rules
 from shared.domain.values import AskState, Channel, Gate
 from shared.ports import Ask
-from tests.builders import CIRCUIT, DIRECTOR, ENGINEER, SECOND_ENGINEER, STRANGER, TRAINER
+from tests.builders import CIRCUIT, DIRECTOR, ENGINEER, SECOND_ENGINEER, STRANGER, TRAINER, person
 from tests.world import Fleet, World
 
 RELEASE = f"{CIRCUIT}:1"
@@ -163,3 +163,25 @@ def test_an_approver_outside_the_groups_of_the_policy_is_a_wrong_set_up_and_said
     release = world.release(RELEASE)
     assert release.phase == Phase.ERRORED
     assert "the policy asks ML-Engineers" in release.reason
+
+
+def test_one_person_cannot_answer_for_both_groups_and_another_is_asked_again() -> None:
+    world = asked((("ML-Engineers",), ("Engineering-Managers",)))
+    for_one, for_other = person("bo", "ML-Engineers"), person("bo", "Engineering-Managers")
+    told(world, FIRST, yes(for_one), yes(for_other))
+    assert world.phase(RELEASE) == Phase.AWAITING_REGISTRY_APPROVAL
+    assert "AnswerUsedUp" in events(world) and SECOND in world.approvals.open
+
+
+def test_an_outage_of_what_asks_ends_no_release_and_the_timer_finds_the_answer_afterwards() -> None:
+    world = asked()
+    world.approvals.down = True
+    for _ in range(8):
+        world.app.look_at_gates()
+        world.run(minutes=30)
+    assert world.phase(RELEASE) == Phase.AWAITING_REGISTRY_APPROVAL
+    world.approvals.down = False
+    world.approvals.asks[FIRST] = [yes(ENGINEER)]
+    world.app.look_at_gates()
+    world.run(minutes=1)
+    assert "RegistryApproved" in events(world)

@@ -79,7 +79,7 @@ class Releases(Part[Release]):
                 " circuit",
                 "changed",
             )
-        if any(a.person.oid == event.person.oid and a.decision == event.decision for a in approval.answers):
+        if event.identity in {answer.identity for answer in approval.answers}:
             raise NotNow("this answer is recorded already")
         answered = self._answer(release, approval, event)
         lines = [Line(RELEASE, answered, release.id)]
@@ -98,10 +98,10 @@ class Releases(Part[Release]):
         fields = event.model_dump()
         if event.decision == "reject":
             return m.ApprovalRejected(**fields)
-        if approvals.is_trainer(release, event.person):
-            note = "who trained a model does not count as its approver"
-            if event.channel is Channel.DEVOPS:  # one answer closes the question there
-                return m.AnswerUsedUp(**fields, note=note)
+        note = approvals.why_not(release, approval, event.person)
+        if note and event.channel is Channel.DEVOPS:  # one answer closes the question there
+            return m.AnswerUsedUp(**fields, note=note)
+        if note:
             return m.ApprovalCounted(**fields, counts=False, note=note)
         if not approvals.satisfied(approval.requirement, approvals.counted(release, (*approval.answers, event))):
             return m.ApprovalCounted(**fields, counts=True, note="the gate asks for more approvals")

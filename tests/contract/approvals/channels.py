@@ -12,6 +12,7 @@ from shared.adapters.local.approvals import TopicApprovals
 from shared.adapters.local.state_store import MemoryStateStore
 from shared.domain.messages import Person
 from shared.ports import ApprovalChannel, StateStore
+from tests.azure_services.definitions import devops
 from tests.azure_services.devops import (
     ORGANIZATION,
     PIPELINE,
@@ -92,7 +93,7 @@ class OnDevops(Channel):
     """Azure DevOps: runs of the gate pipeline, and people who answer in its portal."""
 
     def __init__(self) -> None:
-        self.devops, self._graph = services(DevopsState())
+        self.services = self.devops, self._graph = services(DevopsState(), devops().problems)
         self.azure = AzureServices(self.devops, self._graph)
 
     def renew(self) -> None:
