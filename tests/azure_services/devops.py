@@ -178,12 +178,13 @@ class Devops(Service):
 
     def _start(self, call: Call) -> Reply:
         given = (call.body or {}).get("templateParameters") or {}
-        name, environments = expanded(yaml.safe_load(PIPELINE_FILE.read_text()), given)
+        pipeline = expanded(yaml.safe_load(PIPELINE_FILE.read_text()), given)
+        environments = [job["environment"] for stage in pipeline["stages"] for job in stage["jobs"]]
         for environment in environments:
             if environment not in self.state.environments:
                 message = f"Environment {environment} could not be found, or has not been authorized for use."
                 raise Refused(400, "PipelineValidationException", message)
-        run = Run(len(self.state.runs) + 101, name, dict(given), [], self.now)
+        run = Run(len(self.state.runs) + 101, pipeline["name"], dict(given), [], self.now)
         self.state.runs[run.id] = run
         run.stages = [self._stage(run, environment) for environment in environments]
         self._settle(run)
@@ -361,10 +362,10 @@ def hook(kind: str, approval: Approval, run: Run, now: datetime) -> dict[str, An
     }
 
 
-def expanded(pipeline: Mapping[str, Any], given: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The run's name and the environments of its stages, as the pipeline's template expressions make them.
+def expanded(pipeline: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
+    """The pipeline as its template expressions make it with these parameters.
 
-    Raises Refused for parameters that the pipeline does not take or that are missing.
+    Raises Refused for parameters that it does not take or that are missing, and for names that are not allowed.
     """
     taken = {parameter["name"]: parameter for parameter in pipeline["parameters"]}
     for name in given:
@@ -374,34 +375,38 @@ def expanded(pipeline: Mapping[str, Any], given: Mapping[str, str]) -> tuple[str
         if name not in given and "default" not in parameter:
             message = f"A value for the '{name}' parameter must be provided."
             raise Refused(400, "PipelineValidationException", message)
+    names = {f"parameters.{name}": value for name, value in given.items()}
     (template,) = pipeline["stages"]
-    ((loop, stages),) = template.items()
-    each = re.fullmatch(r"\$\{\{\s*each (\w+) in split\(parameters\.(\w+), '(.)'\)\s*\}\}", loop)
+    ((loop, repeated),) = template.items()
+    each = re.fullmatch(r"\$\{\{\s*each (\w+) in split\((parameters\.\w+), '(.)'\)\s*\}\}", loop)
     assert each, f"{loop!r} is not understood here"
-    variable, parameter_name, separator = each.groups()
-    environments: list[str] = []
-    for value in given[parameter_name].split(separator):
-        names = {**{f"parameters.{n}": v for n, v in given.items()}, variable: value}
-        for stage in stages:
-            named = _evaluated(stage["stage"], names)
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", named):
-                raise Refused(400, "PipelineValidationException", f"Stage name {named} is not valid")
-            environments += [_evaluated(job["environment"], names) for job in stage["jobs"]]
-    if len(set(environments)) < len(environments):
-        raise Refused(400, "PipelineValidationException", "The stage name appears more than once")
-    name = _evaluated(pipeline["name"], {f"parameters.{n}": v for n, v in given.items()})
-    if re.search(r'["/:<>\\|?@*]', name) or name.endswith(".") or len(name) > 255:
-        raise Refused(400, "BuildNumberFormatException", f"'{name}' is no name of a run")
-    return name, environments
+    variable, values, separator = each.groups()
+    stages = [
+        _evaluated(stage, {**names, variable: value}) for value in names[values].split(separator) for stage in repeated
+    ]
+    stage_names = [stage["stage"] for stage in stages]
+    for name in stage_names:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or stage_names.count(name) > 1:
+            raise Refused(400, "PipelineValidationException", f"Stage name {name} is not valid or not unique")
+    run_name = _evaluated(pipeline["name"], names)
+    if re.search(r'["/:<>\\|?@*]', run_name) or run_name.endswith(".") or len(run_name) > 255:
+        raise Refused(400, "BuildNumberFormatException", f"'{run_name}' is no name of a run")
+    return {**pipeline, "name": run_name, "stages": stages}
 
 
-def _evaluated(text: str, names: Mapping[str, str]) -> str:
+def _evaluated(part: Any, names: Mapping[str, str]) -> Any:
+    """The part with every template expression in its texts replaced."""
+
     def value(match: re.Match[str]) -> str:
         expression = match.group(1)
         replace = re.fullmatch(r"replace\((\w+), '(.)', '(.)'\)", expression)
         return names[replace[1]].replace(replace[2], replace[3]) if replace else names[expression]
 
-    return EXPRESSION.sub(value, text)
+    if isinstance(part, Mapping):
+        return {key: _evaluated(each, names) for key, each in part.items()}
+    if isinstance(part, list):
+        return [_evaluated(each, names) for each in part]
+    return EXPRESSION.sub(value, part) if isinstance(part, str) else part
 
 
 def _guid(*parts: Sequence[str] | str) -> str:
