@@ -20,7 +20,7 @@ from shared.handlers import Ports
 from shared.hooks import Hooks
 from shared.identity import Tokens
 from shared.ledger import Ledger
-from shared.ports import Clock, Documents, Lake, StateStore, Topic, WorkQueue
+from shared.ports import ApprovalChannel, Clock, Documents, Lake, StateStore, Topic, WorkQueue
 from shared.queries import Queries
 from shared.rescoring import Rescoring
 from shared.settings import LOCAL, Settings, SettingsError
@@ -188,6 +188,7 @@ def _embedded(settings: Settings, common: _Common) -> Ports:
 
 def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
     from shared.adapters.azure import credentials
+    from shared.adapters.azure.approvals import DevopsApprovals, GatePipeline
     from shared.adapters.azure.data_assets import AzureDataAssets
     from shared.adapters.azure.etl_runner import SparkEtl, SynapseEtlRunner
     from shared.adapters.azure.model_platform import AzureMl, AzureModelPlatform
@@ -207,14 +208,18 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
     ml = AzureMl(workspaces, settings.registry, settings.cluster, suffixes)
     spark = SparkEtl(settings.synapse_endpoint, settings.synapse_pool, settings.etl_code, settings.etl_source)
     trainings = TrainingJobs(settings.dev_workspace, settings.training_code, settings.cluster)
+    approvals: ApprovalChannel = TopicApprovals(common.topic)
     if settings.approval_channel == Channel.DEVOPS:
-        raise SettingsError("APPROVAL_CHANNEL=devops: the adapter for Azure DevOps is not part of this version")
+        gate = GatePipeline.of(
+            settings.devops_organization, settings.devops_project, int(settings.devops_gate_pipeline)
+        )
+        approvals = DevopsApprovals(gate, identity, common.store, common.clock)
     return Ports(
         **vars(common),
         platform=AzureModelPlatform(ml, identity, starts, common.clock),
         etl=SynapseEtlRunner(spark, identity, starts, common.lake),
         training=AzureTrainingRunner(trainings, identity, fleet, common.lake, common.documents),
-        approvals=TopicApprovals(common.topic),
+        approvals=approvals,
         data_assets=AzureDataAssets(settings.dev_workspace, identity),
     )
 
