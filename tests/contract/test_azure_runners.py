@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from etl.run import run_etl
+from etl.upkeep import keep_up
 from local.readings import write_readings
 from shared.adapters.azure.etl_runner import SparkEtl, SynapseEtlRunner
 from shared.adapters.azure.lake import UriLake
@@ -88,7 +89,11 @@ def azure(tmp_path: Path, fleet: Fleet, landing: Path) -> Iterator[Azure]:
     lake, documents = UriLake(str(tmp_path / "lake")), SimulatedDocuments()
 
     def run(options: dict[str, Any]) -> None:
-        """What the Spark job does, by the engine that gives the same table."""
+        """What the Spark jobs do, by the engine that gives the same table."""
+        if options["file"].endswith("/etl/spark_upkeep.py"):
+            table, _, run_id = options["args"]
+            keep_up(table, run_id)
+            return
         _, table, _, run_id, *_ = options["args"]
         run_etl(str(landing), table, run_id, fleet.policy, fleet)
 
@@ -248,6 +253,20 @@ def test_an_etl_run_names_table_version_and_report_and_none_where_nothing_change
     assert commit and (outputs["table_id"], outputs["version"]) == (commit["table_id"], str(commit["version"]))
     assert azure.lake.read_report(outputs["report"])["sensors"]
     assert look(azure, "etl", second).outputs["version"] == ""
+
+
+def test_an_upkeep_is_a_batch_of_its_own_that_obeys_the_order_in_the_lake(azure: Azure, command: str) -> None:
+    run = STARTS["etl"](azure, next(COMMANDS))
+    azure.later()
+    look(azure, "etl", run)
+    commit = azure.lake.read_commit(None)
+    assert commit
+    azure.lake.order_upkeep("upkeep-1", commit["table_id"], {commit["version"]})
+    reference = azure.etl().start_upkeep(command, "upkeep-1")
+    assert azure.etl().start_upkeep(command, "upkeep-1") == reference == "upkeep:2:upkeep-1"
+    azure.later()
+    outputs = look(azure, "etl", reference).outputs
+    assert azure.lake.read_upkeep(outputs["run_id"]) == {"version": None, "deleted_files": 0, "lost": []}
 
 
 def test_a_lost_batch_is_found_among_many_that_the_pool_remembers(azure: Azure, command: str) -> None:
