@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,21 +26,32 @@ from etl.storage import storage_options
 from ml.training_data import DataAssetDiffers, DataAssets, TrainingData, check_or_create
 from shared.configuration import ConfigurationError, load_fleet
 
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
 
 class AzureDataAssets:
-    """Data assets of an AzureML workspace."""
+    """Data assets of an AzureML workspace. `options` go to the clients: one for each operation, they keep state."""
 
-    def __init__(self, subscription: str, resource_group: str, workspace: str) -> None:
-        from azure.ai.ml import MLClient
+    def __init__(
+        self, subscription: str, resource_group: str, workspace: str, credential: Any = None, **options: Any
+    ) -> None:
         from azure.identity import DefaultAzureCredential
 
-        self._client = MLClient(DefaultAzureCredential(), subscription, resource_group, workspace)
+        self._place = (subscription, resource_group, workspace)
+        self._credential = credential or DefaultAzureCredential()
+        self._options = options
+
+    def _client(self) -> MLClient:
+        from azure.ai.ml import MLClient
+
+        return MLClient(self._credential, *self._place, **self._options)
 
     def tags(self, name: str, version: str) -> Mapping[str, str] | None:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            return dict(self._client.data.get(name, version=version).tags or {})
+            return dict(self._client().data.get(name, version=version).tags or {})
         except ResourceNotFoundError:
             return None
 
@@ -55,7 +67,7 @@ class AzureDataAssets:
             description=description,
             tags=dict(tags),
         )
-        self._client.data.create_or_update(asset)
+        self._client().data.create_or_update(asset)
 
 
 class NoDataAssets:

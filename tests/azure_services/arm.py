@@ -252,8 +252,13 @@ class ResourceManager(AzureMlService):
         return Reply(body={"id": call.path, "name": _last(call.path), "location": LOCATION, "properties": properties})
 
     def _asset(self, call: Call) -> Reply:
-        found = _find_asset(self.state, call)
-        return Reply(body={"id": call.path, "name": call.parts["version"], "properties": {"tags": found}})
+        properties: dict[str, Any] = {"tags": _find_asset(self.state, call)}
+        if call.parts["kind"] == "data":
+            properties |= {
+                "dataType": "mltable",
+                "dataUri": f"azureml://datastores/workspaceblobstore/paths{call.path}",
+            }
+        return Reply(body={"id": call.path, "name": call.parts["version"], "properties": properties})
 
     def _versions(self, call: Call) -> Reply:
         workspace = call.path.rsplit(f"/{call.parts['kind']}/", 1)[0]

@@ -51,20 +51,23 @@ class Definitions:
         self._operations = [operation for file in files for operation in _operations(file)]
 
     def operation(self, call: Call) -> Operation | None:
-        """The operation that a request is of, whatever version it asks for; None where there is no definition."""
+        """The operation that a request is of, in the version it asks for; None where there is no definition."""
         asked = call.query.get("api-version", "")
-        found = [o for o in self._operations if o.method == call.method.lower() and o.path.fullmatch(call.path)]
+        found = [
+            operation
+            for operation in self._operations
+            if operation.method == call.method.lower()
+            and operation.path.fullmatch(call.path)
+            and (operation.version == asked or not self._check_version)
+        ]
         # The path that names the most is the one that is meant.
-        return min(found, key=lambda o: (o.variables, o.version != asked), default=None)
+        return min(found, key=lambda operation: operation.variables, default=None)
 
     def problems(self, call: Call) -> list[str] | None:
         """What a request does that its definition does not allow; None where there is no definition."""
         operation = self.operation(call)
         if operation is None:
             return None
-        asked = call.query.get("api-version", "")
-        if self._check_version and operation.version != asked:
-            return [f"{call.method} {call.path}: api-version {asked or '(none)'} is not {operation.version}"]
         return [f"{operation.name}: {problem}" for problem in _problems(operation, call)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from azure_harness import AzurePlatform
 from harness import new_command
 
 from local.platform.faults import FaultKind
+from scripts.register_mltable import AzureDataAssets
 from shared.domain.values import Pair, Stage
-from tests.azure_services.arm import REGISTRY, SUBSCRIPTION, AzureMlState, wanted
+from tests.azure_services.arm import REGISTRY, SUBSCRIPTION, AzureMlState, workspace_id
 from tests.azure_services.definitions import SPECS, azureml
 from tests.azure_services.server import AzureServices, Logged
 
@@ -93,6 +94,11 @@ def _listed() -> list[str]:
 # ---------------------------------------------------------------------------------- what azure-ai-ml sends for the same
 
 
+def _place(stage: Stage) -> tuple[str, str, str]:
+    """Subscription, resource group and name of a workspace."""
+    return (SUBSCRIPTION, "sensor-forecast", workspace_id(stage).rsplit("/", 1)[-1])
+
+
 class Bearer:
     """The app's credential, as azure-ai-ml wants it."""
 
@@ -101,14 +107,13 @@ class Bearer:
 
 
 @pytest.fixture
-def sdk(platform: AzurePlatform, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client of azure-ai-ml for the services here: makes one for each operation."""
-    ml = pytest.importorskip("azure.ai.ml")
+def cloud(platform: AzurePlatform, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The options by which clients of azure-ai-ml take the services here for Azure."""
     azure = platform.azure
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(azure.authority))
     # The name of a cloud is process-wide, and one that is known is not overwritten.
     name = f"Here{next(_numbers)}"
-    cloud = {
+    addresses = {
         "resource_manager": azure.url("arm"),
         "active_directory": azure.url("identity"),
         "aml_resource_id": "https://ml.azure.com",
@@ -117,12 +122,15 @@ def sdk(platform: AzurePlatform, monkeypatch: pytest.MonkeyPatch) -> Any:
         "registry_discovery_endpoint": azure.url("discovery") + "/",
     }
 
-    def client(stage: Stage) -> Any:
-        workspace = wanted(azure).workspaces[stage].rsplit("/", 1)[-1]
-        place = (SUBSCRIPTION, "sensor-forecast", workspace)
-        return ml.MLClient(Bearer(azure), *place, cloud=name, cloud_metadata=cloud, enable_telemetry=False)
+    return {"cloud": name, "cloud_metadata": addresses, "enable_telemetry": False}
 
-    return client
+
+@pytest.fixture
+def sdk(platform: AzurePlatform, cloud: dict[str, Any]) -> Callable[[Stage], Any]:
+    """Makes a client of azure-ai-ml, for one operation."""
+    from azure.ai.ml import MLClient
+
+    return lambda stage: MLClient(Bearer(platform.azure), *_place(stage), **cloud)
 
 
 def test_an_import_is_what_the_sdk_sends_to_share_a_model(
@@ -166,3 +174,11 @@ def test_an_invocation_is_what_the_sdk_sends_to_score_a_file(
     assert theirs.headers["azureml-model-deployment"] == ours.headers["azureml-model-deployment"]
     extra = given.pop("properties")
     assert (theirs.body["properties"], list(extra)) == (given, ["command_id"])
+
+
+def test_the_script_for_data_assets_reads_what_is_registered(platform: AzurePlatform, cloud: dict[str, Any]) -> None:
+    name = "sensor_training_data_P001_C001"
+    platform.state.assets[workspace_id(Stage.DEV), "data", name, "2025-12-09"] = {"delta_version": "7"}
+    assets = AzureDataAssets(*_place(Stage.DEV), Bearer(platform.azure), **cloud)
+    assert assets.tags(name, "2025-12-09") == {"delta_version": "7"}
+    assert assets.tags(name, "2025-12-10") is None
