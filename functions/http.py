@@ -30,7 +30,7 @@ log = logging.getLogger("fleet.http")
 BODY_LIMIT = 64 * 1024
 DEFAULT_PAGE = 50
 RETRY_AFTER_SECONDS = 5.0
-STATUS_OF_REFUSAL = {"closed": 409, "changed": 409, "forbidden": 403}
+STATUS_OF_REFUSAL = {"closed": 409, "changed": 409, "forbidden": 403, "unknown": 404}
 
 Trigger = Callable[[func.HttpRequest], func.HttpResponse]
 B = TypeVar("B", bound=BaseModel)

@@ -1,4 +1,4 @@
-"""What people order of a circuit over HTTP: roll back, hold, resume; and what was ordered."""
+"""What people order over HTTP, of the fleet, a circuit or a release; and what was ordered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import azure.functions as func
 from pydantic import BaseModel, ConfigDict, Field
 
 from functions.http import NotFound, answer, answers_problems, body_of, caller, operator, path, recorded
-from functions.releases import CIRCUIT
+from functions.releases import CIRCUIT, RELEASE
 from shared.domain import messages as m
 from shared.domain.fleet import ROOT as FLEET
 from shared.wiring import wired
@@ -76,7 +76,7 @@ def _ordered_of_fleet(person: m.Person, order: type[m.Order], body: OrderBody) -
 @bp.route("circuits/{circuit}/orders", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @answers_problems
 def list_orders(req: func.HttpRequest) -> func.HttpResponse:
-    """The circuit's rollbacks and holds, newest first, each with its history."""
+    """The circuit's rollbacks, holds and discrepancies, newest first, each with its history."""
     caller(req)
     return answer({"orders": wired().queries.orders(_known(req))})
 
@@ -100,3 +100,40 @@ def hold(req: func.HttpRequest) -> func.HttpResponse:
 def resume(req: func.HttpRequest) -> func.HttpResponse:
     """The hold ends, and what is ready goes on."""
     return _ordered(req, operator(req), m.ResumeRequested, OrderBody)
+
+
+def _ordered_of_release(
+    req: func.HttpRequest, person: m.Person, order: type[m.ReleaseOrder], body: OrderBody, **fields: str
+) -> func.HttpResponse:
+    release = path(req, "release", RELEASE, "P001_C001:3")
+    circuit = release.partition(":")[0]
+    ordered = order(root=circuit, release=release, person=person, **body.model_dump(), **fields)
+    return recorded(wired().application.advance(ordered), circuit)
+
+
+@bp.route("releases/{release}/cancel", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def cancel_release(req: func.HttpRequest) -> func.HttpResponse:
+    """A candidate is taken back before production; its gate is withdrawn, its test job stopped."""
+    return _ordered_of_release(req, operator(req), m.CancelRequested, body_of(req, OrderBody))
+
+
+@bp.route("releases/{release}/retry", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def retry_release(req: func.HttpRequest) -> func.HttpResponse:
+    """An errored release goes on, in a new attempt of the step that broke."""
+    return _ordered_of_release(req, operator(req), m.RestartRequested, body_of(req, OrderBody), how="retry")
+
+
+@bp.route("releases/{release}/reopen", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def reopen_release(req: func.HttpRequest) -> func.HttpResponse:
+    """A rejected or cancelled release goes on from where it ended; the reason says why that was wrong."""
+    return _ordered_of_release(req, operator(req), m.RestartRequested, body_of(req, OrderBody), how="reopen")
+
+
+@bp.route("releases/{release}/ask-again", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def ask_again(req: func.HttpRequest) -> func.HttpResponse:
+    """An expired release is asked about once more."""
+    return _ordered_of_release(req, operator(req), m.RestartRequested, body_of(req, OrderBody), how="ask again")

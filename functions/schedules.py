@@ -43,6 +43,12 @@ def look_at_gates(timer: func.TimerRequest) -> None:
 
 
 @bp.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%")
+def reconcile_production(timer: func.TimerRequest) -> None:
+    """What is recorded against what is really deployed, of every circuit."""
+    wired().application.reconcile_production()
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%")
 def read_newest_commit(timer: func.TimerRequest) -> None:
     """Events are hints and may be lost: the newest commit is looked at whatever was told."""
     application = wired().application

@@ -178,6 +178,10 @@ class Application:
         origin = self.rules(LAKE).origin(self.ports.clock.now())
         return self.advance(m.DailyScoringAsked(root=LAKE, origin=origin))
 
+    def reconcile_production(self) -> Advanced:
+        """Ask what every circuit's production really serves; one asking a minute."""
+        return self.advance(m.ReconciliationAsked(root=LAKE, slot=self.ports.clock.now()))
+
     def read_delta_log(self, version: int | None, source: str) -> None:
         """Look at a commit of the table's log (None: the newest)."""
         self.look(m.ReadDeltaCommit(root=LAKE, item=LAKE, step=0, version=version, source=source))

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from shared.domain.discrepancy import OutOfBand
 from shared.domain.freeze import FreezeWindow
 from shared.domain.values import ENVIRONMENT, version_numbers
 from shared.yaml_documents import ConfigurationError, Key, YamlDocument, YamlReader
@@ -234,6 +235,7 @@ class Policy(Frozen):
     observation: Observation = Observation()
     freeze_windows: tuple[FreezeWindow, ...] = ()
     ledger: LedgerRules = LedgerRules()
+    out_of_band: OutOfBand = "repair"
     max_parallel_training: int = Field(default=5, ge=1)
     max_parallel_invocations: int = Field(default=20, ge=1)
     defaults: dict[str, Any] = {}

@@ -23,6 +23,7 @@ class FleetDirectory:
             requirements={Gate.REGISTRY: gates.registry, Gate.PRODUCTION: gates.production},
             approval_channel=Channel(settings.approval_channel),
             origin_hour=fleet.policy.scoring_origin_hour,
+            out_of_band=fleet.policy.out_of_band,
             freeze_windows=fleet.policy.freeze_windows,
             rolls_back=fleet.policy.observation.rolls_back,
             verified_scorings=fleet.policy.observation.verified_scorings,

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from shared import records
 from shared.domain import messages as m
 from shared.domain.approvals import may_answer
 from shared.domain.circuit import Circuit
 from shared.domain.circuit.scorings import MOST_UNDER_WAY
+from shared.domain.discrepancy import Phase as DiscrepancyPhase
 from shared.domain.hold import Hold
 from shared.domain.lake import PURPOSES as WRITERS
 from shared.domain.lake import ROOT as LAKE
@@ -111,6 +112,7 @@ class Handling:
         return rules.standstill(self.ports.clock.now())
 
 
+_ToProduction: TypeAlias = m.DeployToProduction | m.DeployRollback | m.DeployRepair
 C = TypeVar("C", bound=m.Command)
 Handler = Callable[[C, Handling], m.Event | Sequence[m.Event] | None]
 HANDLERS: dict[type[m.Command], Handler[Any]] = {}
@@ -289,7 +291,7 @@ def deploy_rollback(command: m.DeployRollback, at: Handling) -> m.Event:
     return _deploy_to_production(command, at)
 
 
-def _deploy_to_production(command: m.DeployToProduction | m.DeployRollback, at: Handling) -> m.Event:
+def _deploy_to_production(command: _ToProduction, at: Handling) -> m.Event:
     started = _deploy(command, Stage.PRODUCTION, at)
     try:
         _expect_wanted(command, at)
@@ -299,12 +301,32 @@ def _deploy_to_production(command: m.DeployToProduction | m.DeployRollback, at: 
     return started
 
 
-def _deploy(
-    command: m.DeployToTest | m.DeployToProduction | m.DeployRollback, stage: Stage, at: Handling
-) -> m.OperationStarted:
+def _deploy(command: m.DeployToTest | _ToProduction, stage: Stage, at: Handling) -> m.OperationStarted:
     platform = at.ports.platform
     reference = platform.start_deployment(command.id, stage, command.root, command.pair, command.previous)
     return m.OperationStarted.of(command, reference=reference, expected={"pair": command.pair.model_dump()})
+
+
+@handles(m.DeployRepair)
+def deploy_repair(command: m.DeployRepair, at: Handling) -> m.Event:
+    _expect_wanted(command, at)
+    return _deploy_to_production(command, at)
+
+
+@handles(m.ReadProduction)
+def read_production(command: m.ReadProduction, at: Handling) -> m.Event | None:
+    """What is recorded is read first: a change meanwhile makes the reading worth nothing."""
+    store = at.ports.store
+    rows = store.read_range(store.shard_of(command.root), *records.root_range(command.root))
+    circuit = records.load(command.root, rows).root
+    assert isinstance(circuit, Circuit)
+    if circuit.production_owner:
+        return None
+    found = at.ports.platform.deployed(Stage.PRODUCTION, command.root)
+    pair = found.pair if found else None
+    if pair is None and circuit.serving is None:
+        return None
+    return m.ProductionRead(root=command.root, found=pair, recorded=circuit.serving, read=command.read)
 
 
 @handles(m.AskForProduction)
@@ -353,7 +375,12 @@ def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Han
     return started
 
 
-_DEPLOYMENTS = (Phase.DEPLOYING_TO_TEST, Phase.DEPLOYING_TO_PRODUCTION, RollbackPhase.ROLLING_BACK)
+_DEPLOYMENTS = (
+    Phase.DEPLOYING_TO_TEST,
+    Phase.DEPLOYING_TO_PRODUCTION,
+    RollbackPhase.ROLLING_BACK,
+    DiscrepancyPhase.REPAIRING,
+)
 _PURPOSES = {Stage.TEST: Phase.TESTING, Stage.PRODUCTION: ScoringPhase.SCORING}
 
 
@@ -468,6 +495,7 @@ SUCCESSES: Mapping[str, Success] = {
     Phase.DEPLOYING_TO_TEST: _deployed(Stage.TEST, m.DeployedToTest),
     Phase.TESTING: _tested,
     Phase.DEPLOYING_TO_PRODUCTION: _deployed(Stage.PRODUCTION, m.DeployedToProduction),
+    DiscrepancyPhase.REPAIRING: _deployed(Stage.PRODUCTION, m.Repaired),
     RollbackPhase.ROLLING_BACK: _deployed(Stage.PRODUCTION, m.RolledBack),
     ScoringPhase.SCORING: _scored,
     WRITERS[EtlRun]: _ingested,
@@ -595,6 +623,12 @@ def _fleet(command: m.ReadSlice, at: Handling) -> list[m.Command]:
     return [m.CheckDailyScoring(root=c, item=c, step=0, origin=origin) for c in at.directory.circuits()]
 
 
+def _read(command: m.ReadSlice, at: Handling) -> list[m.Command]:
+    assert command.origin is not None
+    read = f"{command.origin:%Y%m%dT%H%M}"
+    return [m.ReadProduction(root=c, item=c, step=0, read=read) for c in at.directory.circuits()]
+
+
 def _filled(command: m.ReadSlice, at: Handling) -> list[m.Command]:
     assert command.origin is not None
     asked = {"asked": command.item, "asked_by": command.asked_by, "comment": command.comment}
@@ -606,6 +640,7 @@ _REACHED: Mapping[str, Callable[[m.ReadSlice, Handling], list[m.Command]]] = {
     "foreign": _covered_by_a_stranger,
     "daily": _fleet,
     "fill": _filled,
+    "production": _read,
 }
 
 

@@ -15,6 +15,7 @@ from shared.domain.approvals import LINEAGE, METRICS
 from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.comparison import numbers
+from shared.domain.discrepancy import DISCREPANCY, Discrepancy
 from shared.domain.explain import Explanation, explain
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.fleet import STOP
@@ -123,9 +124,13 @@ class Queries:
         return item.model_dump(mode="json") if item else None
 
     def orders(self, circuit: str) -> list[Mapping[str, Any]]:
-        """The circuit's rollbacks and holds, newest first, each with its history."""
-        open_items = [item for item in self._load(circuit).items.values() if isinstance(item, (Rollback, Hold))]
-        ended = [records.item_from(row) for kind in (ROLLBACK, HOLD) for row in self._finished(circuit, kind)]
+        """The circuit's rollbacks, holds and discrepancies, newest first, each with its history."""
+        open_items = [
+            item for item in self._load(circuit).items.values() if isinstance(item, (Rollback, Hold, Discrepancy))
+        ]
+        ended = [
+            records.item_from(row) for kind in (ROLLBACK, HOLD, DISCREPANCY) for row in self._finished(circuit, kind)
+        ]
         newest = sorted([*open_items, *ended], key=lambda item: (item.created_at, item.id), reverse=True)
         return [{**item.model_dump(mode="json"), "history": self.history(circuit, item.id)} for item in newest]
 

@@ -17,6 +17,7 @@ from shared.domain.messages import (
     FillDay,
     Outcome,
     ReadDeltaCommit,
+    ReadProduction,
 )
 from shared.domain.values import Value
 from shared.handlers import HANDLERS
@@ -43,6 +44,7 @@ FURTHER: Mapping[type[Command], str] = {
     CoverCircuit: "by a fan-out, for each circuit that a Delta commit has readings of",
     CheckDailyScoring: "by a fan-out, for each circuit of the fleet",
     FillDay: "by a fan-out, for each circuit of the fleet, when a person wants a day filled",
+    ReadProduction: "by a fan-out, for each circuit of the fleet",
     ReadDeltaCommit: "by events and timers; and for commits between two that were heard of",
 }
 """Where a command comes from beside the tables."""

@@ -75,7 +75,7 @@ class UpkeepRun(Item):
 
 class FanOut(Item):
     """A cursor over circuits: `coverage` of a Delta commit by its report, or of a `foreign` one by the table itself;
-    the `daily` scoring check of an origin, or its `fill`."""
+    the `daily` scoring check of an origin, or its `fill`; what `production` really serves at a time."""
 
     purpose: str
     table: str = ""
@@ -150,6 +150,7 @@ FAN_OUT_TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (None, m.ForeignRowsCommitted): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (None, m.DailyScoringAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (None, m.DayFillAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
+    (None, m.ReconciliationAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (FanOutPhase.FANNING_OUT, m.DeadlinePassed): Then(FanOutPhase.OVERDUE, (m.RaiseAlert, m.ReadSlice)),
     (FanOutPhase.OVERDUE, m.DeadlinePassed): Then(FanOutPhase.FAILED, (m.RaiseAlert,)),
 }
@@ -234,6 +235,9 @@ class _LakeDraft(Draft):
             identity = fill_id(event.origin, event.asked_at)
             asked = event.model_dump(include={"origin", "asked_by", "comment"})
             return Line(FAN_OUT, event, created={"id": identity, "purpose": "fill", **asked})
+        if isinstance(event, m.ReconciliationAsked):
+            identity = f"production-{event.slot:%Y%m%dT%H%M}"
+            return Line(FAN_OUT, event, created={"id": identity, "purpose": "production", "origin": event.slot})
         raise NotAllowed(f"the lake does not hear {type(event).__name__}")
 
     def moved(self, item: Item, event: m.Event, then: Then, begun: bool) -> Item:

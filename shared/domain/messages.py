@@ -491,6 +491,96 @@ class ResumeRequested(Order):
     """A person ends the circuit's hold."""
 
 
+class ReleaseOrder(Order, ABC):
+    """A person's order about one release."""
+
+    release: str
+
+
+class CancelRequested(ReleaseOrder):
+    """A person takes a candidate back before production."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": f"cancelled by {self.person.username}: {self.reason}"}
+
+
+class RestartRequested(ReleaseOrder):
+    """A person wants an ended release to go on from where it ended: `how` it ended decides whether it may."""
+
+    how: Literal["retry", "reopen", "ask again"]
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": ""}
+
+
+class RestartedAtRegistration(RestartRequested):
+    """The model's tags are read again."""
+
+
+class RestartedAtRegistryGate(RestartRequested):
+    """The registry's approval is asked again."""
+
+
+class RestartedAtPromotion(RestartRequested):
+    """The registry's copy is made in a new attempt."""
+
+
+class RestartedAtTest(RestartRequested):
+    """The test deployment is made and scored in a new attempt: another pair may have been there meanwhile."""
+
+
+class RestartedAtProductionGate(RestartRequested):
+    """Production's approval is asked again: it expired, was refused, or the champion is another."""
+
+
+class RestartedAtProduction(RestartRequested):
+    """The production deployment is made in a new attempt; what was approved is still what would be deployed."""
+
+
+class RestartedAtReady(RestartRequested):
+    """What was approved still holds, and production is not free or nothing may enter it now."""
+
+
+class ProductionRead(Event):
+    """What production really serves for the circuit, read while `recorded` was recorded; `read` names the reading."""
+
+    found: Pair | None
+    recorded: Pair | None
+    read: str
+
+    @property
+    def identity(self) -> str:
+        return f"read:{self.read}"
+
+
+class ProductionDiffers(Consequence):
+    """Production serves something else than is recorded, and people decide."""
+
+
+class ProductionAdopted(Consequence):
+    """Production serves another pair that has proved itself here: the record takes it over."""
+
+
+class RepairBegun(Consequence):
+    """Production serves something else than is recorded, and is made to serve that again."""
+
+
+class ProductionAgrees(Consequence):
+    """Production serves what is recorded again."""
+
+
+class RepairOvertaken(Consequence):
+    """A rollback took production over from the repair."""
+
+    rollback: str
+
+
+class Repaired(Outcome):
+    """Production serves what is recorded."""
+
+    noticed_by: str = ""
+
+
 class FleetStopped(Order):
     """A person stops the fleet: no release enters any circuit's production."""
 
@@ -787,6 +877,16 @@ class DayFillAsked(Event):
         return f"fill:{self.origin:%Y-%m-%d}:{self.asked_at:%Y%m%dT%H%M%S%f}"
 
 
+class ReconciliationAsked(Event):
+    """The schedule asks what every circuit's production really serves; `slot` is its time (UTC)."""
+
+    slot: datetime
+
+    @property
+    def identity(self) -> str:
+        return f"production:{self.slot:%Y%m%dT%H%M}"
+
+
 class SliceRead(Outcome):
     """One slice of a fan-out: at most 50 commands, one a circuit; `next_cursor` is None at the end."""
 
@@ -900,6 +1000,23 @@ class DeployRollback(Command):
 
     pair: Pair
     previous: Pair | None
+
+
+class DeployRepair(Command):
+    """Make the circuit's production deployment serve what is recorded."""
+
+    pair: Pair
+    previous: Pair | None
+
+
+class ReadProduction(Command):
+    """Read what the circuit's production really serves."""
+
+    read: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.item}.production.{self.read}"
 
 
 class StartScoring(Command):

@@ -128,11 +128,35 @@ for _phase in OPERATING:
         (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
         (_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
     }
+for _event in (m.OperationFailed, m.CommandPoisoned, m.DeadlinePassed):  # what production serves now is to be read
+    _then = TABLE[Phase.DEPLOYING_TO_PRODUCTION, _event]
+    TABLE[Phase.DEPLOYING_TO_PRODUCTION, _event] = Then(_then.phase, (*_then.commands, m.ReadProduction))
 for _phase in UP_TO_READY:
     _undo: tuple[type[m.Command], ...] = (m.WithdrawApproval,) if _phase in AWAITING else ()
     if _phase is Phase.TESTING:  # a job can be stopped; a copy or a deployment under way finishes by itself
         _undo = (m.CancelOperation,)
     TABLE[_phase, m.SupersededByNewer] = Then(Phase.SUPERSEDED, _undo)
+
+
+for _phase in UP_TO_READY:
+    TABLE[_phase, m.CancelRequested] = Then(Phase.CANCELLED, TABLE[_phase, m.SupersededByNewer].commands)
+
+RESTARTS: Mapping[str, tuple[Phase, ...]] = {
+    "retry": (Phase.ERRORED,),
+    "reopen": (Phase.REJECTED, Phase.CANCELLED),
+    "ask again": (Phase.EXPIRED,),
+}
+"""Which ends each order leads out of. What a check refused is trained anew, not tried again."""
+for _end in (end for ends in RESTARTS.values() for end in ends):
+    TABLE |= {
+        (_end, m.RestartedAtRegistration): Then(Phase.REGISTERED, (m.DescribeModel,)),
+        (_end, m.RestartedAtRegistryGate): Then(Phase.AWAITING_REGISTRY_APPROVAL, (m.RequestApproval,)),
+        (_end, m.RestartedAtPromotion): Then(Phase.PROMOTING, (m.PromoteModel,)),
+        (_end, m.RestartedAtTest): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
+        (_end, m.RestartedAtProductionGate): Then(Phase.AWAITING_PRODUCTION_APPROVAL, (m.RequestApproval,)),
+        (_end, m.RestartedAtProduction): Then(Phase.DEPLOYING_TO_PRODUCTION, (m.DeployToProduction,)),
+        (_end, m.RestartedAtReady): Then(Phase.READY, later=(m.AskForProduction,)),
+    }
 
 
 class Approval(Value):
@@ -151,7 +175,8 @@ class Approval(Value):
 
 
 class Release(Item):
-    """One candidate. `champion` is the pair it was last compared with, `previous` what its deployment replaced.
+    """One candidate. `champion` is the pair it was last compared with, `previous` what its deployment replaced,
+    `ended_in` the phase in which it ended.
 
     While it is ready and no deployment may begin, its time does not run: `held_since` is the last look that found it
     so, `held_for` what these looks add up to.
@@ -172,6 +197,7 @@ class Release(Item):
     champion: Pair | None = None
     previous: Pair | None = None
     observed: int = 0
+    ended_in: str = ""
     held_looks: int = 0
     held_since: datetime | None = None
     held_for: timedelta = timedelta()

@@ -38,9 +38,9 @@ TABLE: Table = {
     (Phase.ROLLING_BACK, m.StillRunning): Then(Phase.ROLLING_BACK, later=(m.LookAtOperation,)),
     (Phase.ROLLING_BACK, m.RolledBack): Then(Phase.DONE),
     (Phase.ROLLING_BACK, m.RollbackAttemptFailed): Then(Phase.ROLLING_BACK, later=(m.DeployRollback,)),
-    (Phase.ROLLING_BACK, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
-    (Phase.ROLLING_BACK, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
-    (Phase.ROLLING_BACK, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
+    (Phase.ROLLING_BACK, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert, m.ReadProduction)),
+    (Phase.ROLLING_BACK, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert, m.ReadProduction)),
+    (Phase.ROLLING_BACK, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert, m.ReadProduction)),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from shared.domain.discrepancy import OutOfBand
 from shared.domain.freeze import FreezeWindow
 from shared.domain.values import Channel, Gate, Value
 
@@ -53,6 +54,7 @@ class Rules(Value):
     freeze_windows: tuple[FreezeWindow, ...] = ()
     stopped: str = ""
     """By whom and why the whole fleet is stopped; read at most once a minute, and again before a deployment."""
+    out_of_band: OutOfBand = "repair"
     rolls_back: bool = True
     """Whether a failed observation is rolled back without asking; people decide where it is not."""
     retry_after: timedelta = timedelta(minutes=2)

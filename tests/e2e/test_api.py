@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -34,7 +36,7 @@ from ml.history import open_version
 from shared.domain.lake import UPKEEP, UpkeepPhase
 from shared.domain.values import Stage
 from shared.subscriptions import BLOB_CREATED, ETL_COMPLETED, MODEL_REGISTERED, RUN_COMPLETED
-from tests.e2e.conftest import DIRECTOR, ENGINEER, REFERENCE_DIR, STRANGER, TRAINER, Api, until
+from tests.e2e.conftest import DIRECTOR, ENGINEER, REFERENCE_DIR, ROOT, STRANGER, TRAINER, Api, until
 
 SAMPLES = REFERENCE_DIR / "specs/azure-rest/eventgrid/data-plane/Microsoft.MachineLearningServices"
 DEV = workspace_id(Stage.DEV)
@@ -61,6 +63,10 @@ ROUTES = [
     ("GET", "releases"),
     ("GET", f"releases/{THIRD}:1"),
     ("GET", f"releases/{THIRD}:1/history"),
+    ("POST", f"releases/{THIRD}:1/cancel"),
+    ("POST", f"releases/{THIRD}:1/retry"),
+    ("POST", f"releases/{THIRD}:1/reopen"),
+    ("POST", f"releases/{THIRD}:1/ask-again"),
     ("GET", "fleet"),
     ("POST", "fleet/stop"),
     ("POST", "fleet/resume"),
@@ -203,6 +209,50 @@ def test_a_trainers_own_approval_is_recorded_and_does_not_count(api: Api) -> Non
     assert codes == [200] + [208] * 7
     assert api.events(release).count("RegistryApproved") == 1
     assert api.phase(release) != "awaiting registry approval"
+
+
+# ------------------------------------------------------------------------------------------------------ what is ordered
+
+
+def test_a_circuit_is_held_and_resumed_by_who_operates_it(api: Api) -> None:
+    body = {"reason": "the intake is rebuilt", "request": "hold-of-the-intake"}
+    problem(api.call("POST", f"circuits/{SECOND}/hold", STRANGER, json=body), 403)
+    problem(api.call("POST", "circuits/P999_C001/hold", ENGINEER, json=body), 404)
+    assert problem(api.call("POST", f"circuits/{SECOND}/hold", ENGINEER, json={"reason": ""}), 400)["field"] == "reason"
+    held = api.call("POST", f"circuits/{SECOND}/hold", ENGINEER, json=body)
+    assert (held.status_code, held.json()["recorded"][0]["event"]) == (200, "HoldPlaced")
+    assert api.call("POST", f"circuits/{SECOND}/hold", ENGINEER, json=body).status_code == 208
+    resumed = api.call("POST", f"circuits/{SECOND}/resume", ENGINEER, json={"reason": "it is rebuilt"})
+    assert resumed.json()["recorded"][0]["phase"] == "lifted"
+    (order,) = api.get(f"circuits/{SECOND}/orders").json()["orders"]
+    assert (order["why"], order["by"], order["lifted_by"]) == ("the intake is rebuilt", ENGINEER, ENGINEER)
+    assert [line["event"] for line in order["history"]] == ["HoldPlaced", "HoldLifted"]
+
+
+def test_the_fleet_is_stopped_and_resumed(api: Api) -> None:
+    assert api.get("fleet").json() == {"standstill": "", "stops": []}
+    assert api.call("POST", "fleet/stop", ENGINEER, json={"reason": "storage is moved"}).status_code == 200
+    assert api.get("fleet").json()["standstill"] == f"the fleet is stopped by {ENGINEER}: storage is moved"
+    assert api.call("POST", "fleet/resume", ENGINEER, json={"reason": "it is moved"}).status_code == 200
+    assert api.get("fleet").json()["standstill"] == ""
+
+
+def test_the_rollback_script_says_what_is_possible_and_what_is_not(api: Api) -> None:
+    token = api.runtime.services.issuer.issue(ENGINEER)
+    environment = {**os.environ, "FLEET_URL": api.runtime.url, "FLEET_TOKEN": token, "no_proxy": "*"}
+
+    def script(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(ROOT / "scripts/rollback_model.sh"), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    shown = script(UNTOUCHED, "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout)["possible"] == [] and json.loads(shown.stdout)["serving"] is None
+    refused = script(UNTOUCHED, "--reason", "the forecasts drift off")
+    assert refused.returncode == 1 and "nothing can be undone" in refused.stderr
+    for wrong in (["P001"], [UNTOUCHED], [UNTOUCHED, "--version", "x"], [UNTOUCHED, "--no-such"]):
+        assert script(*wrong).returncode == 2, wrong
+    assert token not in shown.stdout + shown.stderr + refused.stderr
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

@@ -10,6 +10,7 @@ from typing import Any
 from shared import records
 from shared.domain import messages as m
 from shared.domain.circuit.scorings import SKIPPED_DAYS
+from shared.domain.discrepancy import Discrepancy
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.hold import Hold
 from shared.domain.lake import ROOT as LAKE
@@ -103,6 +104,7 @@ def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
     root, releases = world.circuit(circuit), world.releases(circuit)
     in_test = [r.id for r in releases if r.phase in (Phase.DEPLOYING_TO_TEST, Phase.TESTING)]
     in_production = [r.id for r in releases if r.phase in (Phase.DEPLOYING_TO_PRODUCTION, Phase.OBSERVING)]
+    in_production += [r.id for r in _discrepancies(world, circuit) if r.phase == "repairing"]
     in_production += [r.id for r in _rollbacks(world, circuit) if r.phase == RollbackPhase.ROLLING_BACK]
     assert in_test == ([root.test_owner] if root.test_owner else []), in_test
     assert in_production == ([root.production_owner] if root.production_owner else []), in_production
@@ -128,6 +130,10 @@ def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
 def _rollbacks(world: World, circuit: str) -> list[Rollback]:
     found = [item for item in world.items(circuit).values() if isinstance(item, Rollback)]
     return sorted(found, key=lambda rollback: rollback.created_at)
+
+
+def _discrepancies(world: World, circuit: str) -> list[Discrepancy]:
+    return [item for item in world.items(circuit).values() if isinstance(item, Discrepancy)]
 
 
 def _asks_again(world: World, release: Release) -> bool:
@@ -177,8 +183,11 @@ def _every_effect_once(world: World) -> None:
         rollback = world.items(item.partition("!")[0]).get(item)
         if isinstance(rollback, Rollback):
             assert count <= rollback.attempt, f"{item} deployed {count} times in {rollback.attempt} attempts"
+        elif purpose in ONCE_A_RELEASE and "!" in item:
+            assert count == 1, f"{item} deployed {count} times"
         elif purpose in ONCE_A_RELEASE:
-            assert count == 1, f"{purpose} of {item} was started {count} times"
+            restarted = sum(event.startswith("Restarted") for event in world.events(item))
+            assert count <= 1 + restarted, f"{purpose} of {item} was started {count} times"
         if purpose == SCORING:
             run = world.items(item.partition("@")[0]).get(item)
             assert isinstance(run, ScoringRun), f"{item} was scored and is not there"
@@ -195,7 +204,10 @@ def _what_is_deployed_was_proved_and_is_what_it_is_said_to_be(world: World, circ
         if operation.purpose == PRODUCTION_DEPLOYMENT and operation.circuit == circuit:
             item = operation.command_id.rsplit(".", 2)[0]
             assert (circuit, operation.pair) in world.platform.tested, f"{item}'s pair was never tested as that pair"
-            if "!" in item:
+            if "!discrepancy." in item:
+                (repair,) = [each for each in _discrepancies(world, circuit) if each.id == item]
+                assert operation.pair == repair.recorded, f"{item} deployed {operation.pair}"
+            elif "!" in item:
                 _a_rollback_went_to_what_had_proved_itself(world, circuit, item)
             else:
                 opened = [event for event in world.events(item) if event in OPENED]

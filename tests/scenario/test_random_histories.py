@@ -22,12 +22,14 @@ from shared.application import Application
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.messages import (
+    CancelRequested,
     EtlDue,
     FleetResumed,
     FleetStopped,
     HoldRequested,
     Order,
     Person,
+    RestartRequested,
     ResumeRequested,
     RollbackRequested,
     UpkeepDue,
@@ -234,6 +236,38 @@ class StrangerCommitted:
         world.tell(lambda app: app.read_delta_log(version, "event"))
 
 
+@dataclass(frozen=True)
+class OrderedOfARelease:
+    """An operator cancels, retries, reopens or has asked again one of a circuit's releases, perhaps told twice."""
+
+    circuit: int
+    release: int
+    how: str
+    times: int
+
+    def happen(self, world: World) -> None:
+        circuit = world.fleet.circuits()[self.circuit]
+        releases = world.releases(circuit)
+        if not releases:
+            return
+        named = releases[self.release % len(releases)].id
+        order: Order = (
+            builders.ordered(CancelRequested, circuit=circuit, release=named)
+            if self.how == "cancel"
+            else builders.ordered(RestartRequested, circuit=circuit, release=named, how=self.how)
+        )
+        for _ in range(self.times):
+            world.told(order)
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """The reconciler's schedule runs."""
+
+    def happen(self, world: World) -> None:
+        world.tell(lambda app: app.reconcile_production())
+
+
 Yes: st.SearchStrategy[Action] = st.builds(
     Answered, st.integers(0, 2), st.just(builders.ENGINEER), st.just("approve"), st.just(1), st.just(0)
 )
@@ -274,12 +308,20 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
         st.builds(UpkeepScheduled, few),
         st.just(StrangerCommitted()),
         st.just(MadeAnew()),
+        st.just(Reconciled()),
     )
     ordered: st.SearchStrategy[Action] = st.one_of(
         st.builds(
             Ordered, circuit, st.just(RollbackRequested), st.integers(1, 2), st.sampled_from((None, None, None, 1, 2))
         ),
         st.builds(Ordered, circuit, st.sampled_from((HoldRequested, ResumeRequested, ResumeRequested)), few),
+        st.builds(
+            OrderedOfARelease,
+            circuit,
+            st.integers(0, 5),
+            st.sampled_from(("cancel", "retry", "retry", "reopen", "ask again")),
+            st.integers(1, 2),
+        ),
         st.builds(Ordered, circuit, st.sampled_from((FleetStopped, FleetResumed, FleetResumed)), few),
     )
     released: st.SearchStrategy[Action] = st.builds(Released, circuit, st.sampled_from((2, 4, 6, 8)), st.booleans())
@@ -351,6 +393,8 @@ def live_through(history: History) -> World:
     world.effects.interrupt = lambda point: None
     world.operations.fate_of = lambda purpose: Fate()
     world.run(days=12)
+    world.app.reconcile_production()
+    world.run(hours=1)
     return world
 
 

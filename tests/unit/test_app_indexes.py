@@ -40,6 +40,10 @@ ROUTES = {
     "list_releases": ("GET", "releases"),
     "show_release": ("GET", "releases/{release}"),
     "show_history": ("GET", "releases/{release}/history"),
+    "cancel_release": ("POST", "releases/{release}/cancel"),
+    "retry_release": ("POST", "releases/{release}/retry"),
+    "reopen_release": ("POST", "releases/{release}/reopen"),
+    "ask_again": ("POST", "releases/{release}/ask-again"),
     "show_fleet": ("GET", "fleet"),
     "stop_fleet": ("POST", "fleet/stop"),
     "resume_fleet": ("POST", "fleet/resume"),
@@ -57,6 +61,7 @@ TIMERS = {
     "run_upkeep": "%UPKEEP_SCHEDULE%",
     "sweep": "%SWEEP_SCHEDULE%",
     "check_daily_scoring": "%DAILY_SCORING_SCHEDULE%",
+    "reconcile_production": "%RECONCILE_SCHEDULE%",
     "read_newest_commit": "%RECONCILE_SCHEDULE%",
     "look_at_gates": "%RECONCILE_SCHEDULE%",
 }

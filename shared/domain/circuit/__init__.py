@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.domain import messages as m
 from shared.domain.circuit.checks import Checks
+from shared.domain.circuit.discrepancies import Discrepancies
 from shared.domain.circuit.draft import CircuitDraft, Part
 from shared.domain.circuit.holds import Holds
 from shared.domain.circuit.releases import Releases
@@ -23,7 +24,7 @@ from shared.domain.machine import Decision, Item, Kind
 from shared.domain.release import release_id
 from shared.domain.rules import Rules
 
-PARTS: tuple[type[Part[Any]], ...] = (Rollbacks, Releases, Holds, Checks, Scorings, Trainings)
+PARTS: tuple[type[Part[Any]], ...] = (Rollbacks, Releases, Holds, Discrepancies, Checks, Scorings, Trainings)
 """In the order in which they say what follows, and are next for a production that is free: what frees or takes it comes
 before what is scored there."""
 KINDS: dict[type[Item], Kind] = {part.kind.item: part.kind for part in PARTS}
@@ -36,7 +37,7 @@ def recalled(circuit: Circuit, event: m.Event) -> str:
     if isinstance(event, m.RollbackRequested):
         undone = circuit.desired or circuit.serving
         return release_id(circuit.id, undone.model) if undone else ""
-    return ""
+    return event.release if isinstance(event, m.ReleaseOrder) else ""
 
 
 def draft(circuit: Circuit, items: Mapping[str, Item], rules: Rules, now: datetime) -> CircuitDraft:

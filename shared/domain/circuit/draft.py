@@ -108,7 +108,8 @@ class CircuitDraft(Draft):
             yield from part.undone(bad, rollback, reason)
 
     def offered(self, item: Item) -> Mapping[str, Any]:
-        return {"phase": item.phase, "reason": item.reason, **self._parts[type(item)].offered(item)}
+        read = f"{item.id}.{item.step}"
+        return {"phase": item.phase, "reason": item.reason, "read": read, **self._parts[type(item)].offered(item)}
 
     def delay(self, item: Item) -> timedelta:
         return self._parts[type(item)].delay(item)

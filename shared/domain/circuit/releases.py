@@ -20,17 +20,28 @@ from shared.domain.values import Channel, Gate, Pair
 _KEPT_TAGS = ("mae", "rmse", "r2", "naive_mae", "skill", *LIMIT_TAGS)
 
 
+_BEGIN_TO_WAIT = (m.ProductionApprovedWhileHeld, m.ProductionHeld, m.ProductionWithheld, m.RestartedAtReady)
+
+
 class Releases(Part[Release]):
     kind = RELEASE
-    hears = (m.ModelRegistered, m.ApprovalDecided)
+    hears = (m.ModelRegistered, m.ApprovalDecided, m.CancelRequested, m.RestartRequested)
 
     def open(self) -> Iterator[Release]:
         """The open releases, oldest version first."""
         found = [i for i in self.draft.items.values() if isinstance(i, Release) and i.phase not in r.ENDS]
         yield from sorted(found, key=lambda release: release.version)
 
-    def classify(self, event: m.ModelRegistered | m.ApprovalDecided) -> list[Line]:
-        return self._registered(event) if isinstance(event, m.ModelRegistered) else self._decided(event)
+    def classify(self, event: m.Event) -> list[Line]:
+        match event:
+            case m.ModelRegistered():
+                return self._registered(event)
+            case m.CancelRequested():
+                return self._cancelled(event)
+            case m.RestartRequested():
+                return self._restarted(event)
+        assert isinstance(event, m.ApprovalDecided)
+        return self._decided(event)
 
     def _registered(self, event: m.ModelRegistered) -> list[Line]:
         identity = release_id(self.root.id, event.version)
@@ -55,6 +66,56 @@ class Releases(Part[Release]):
         if event.version == newest:
             raise NotNow(f"{identity} has ended; registering it again changes nothing")
         return [Line(RELEASE, event, created=created)]
+
+    def _named(self, event: m.ReleaseOrder) -> Release:
+        release = self.draft.items.get(event.release)
+        if not isinstance(release, Release):
+            raise NotAllowed(f"there is no release {event.release}", "unknown")
+        return release
+
+    def _cancelled(self, event: m.CancelRequested) -> list[Line]:
+        release = self._named(event)
+        if release.phase in r.ENDS:
+            raise NotAllowed(f"{release.id} has ended: it is {release.phase}", "closed")
+        if release.phase not in r.UP_TO_READY:
+            raise NotAllowed(f"{release.id} is {release.phase}: roll {self.root.id} back instead")
+        return [Line(RELEASE, event, release.id)]
+
+    def _restarted(self, event: m.RestartRequested) -> list[Line]:
+        """The step at which an ended release begins anew, if it may."""
+        release = self._named(event)
+        if release.phase not in r.RESTARTS[event.how]:
+            possible = " or ".join(r.RESTARTS[event.how])
+            raise NotAllowed(f"{release.id} is {release.phase}; '{event.how}' is for one that is {possible}", "closed")
+        newer = [other for other in self.open() if other.version > release.version]
+        if newer:
+            raise NotAllowed(f"a newer version is on its way: {newer[-1].id} is {newer[-1].phase}")
+        if self.root.serving and self.root.serving.model > release.version:
+            raise NotAllowed(f"a newer version serves: {self.root.serving}; to go back to an older one, roll back")
+        if release.environment and release.pair in self.root.condemned:
+            raise NotAllowed(f"{release.pair} was rolled back and does not return: train a new version")
+        if any(other.id != release.id and other.phase in r.UP_TO_READY for other in self.open()):
+            raise NotAllowed(f"{next(self.open()).id} is a candidate already; cancel it first")
+        return [Line(RELEASE, self._restart(release)(**event.model_dump()), release.id)]
+
+    def _restart(self, release: Release) -> type[m.RestartRequested]:
+        match release.ended_in:
+            case Phase.REGISTERED:
+                return m.RestartedAtRegistration
+            case Phase.AWAITING_REGISTRY_APPROVAL:
+                return m.RestartedAtRegistryGate
+            case Phase.PROMOTING:
+                return m.RestartedAtPromotion
+            case Phase.DEPLOYING_TO_TEST | Phase.TESTING:
+                if self.root.test_owner:
+                    raise NotAllowed(
+                        f"{self.root.test_owner} owns the test deployment now; try again when it has ended"
+                    )
+                return m.RestartedAtTest
+            case Phase.DEPLOYING_TO_PRODUCTION if release.champion == self.root.serving:
+                waits = self.root.production_owner or self.draft.withheld()
+                return m.RestartedAtReady if waits else m.RestartedAtProduction
+        return m.RestartedAtProductionGate
 
     def _decided(self, event: m.ApprovalDecided) -> list[Line]:
         release = self.draft.items.get(event.approval.rsplit(":", 2)[0])
@@ -154,6 +215,9 @@ class Releases(Part[Release]):
             changed["approval"] = release.approval.model_copy(update={"asked_at": event.asked_at})
         if isinstance(event, (m.ObservationCounted, m.ObservationPassed)):
             changed["observed"] = release.observed + 1
+        before = self.draft.items.get(release.id)
+        if before and release.phase in r.ENDS and before.phase not in r.ENDS:
+            changed["ended_in"] = before.phase
         if release.phase == Phase.READY:
             changed |= self._held(release, event)
         if m.RequestApproval in then.commands:
@@ -182,7 +246,9 @@ class Releases(Part[Release]):
 
     def _held(self, release: Release, event: m.Event) -> dict[str, Any]:
         """How long nothing could be done; a deadline that comes meanwhile moves by as much."""
-        if isinstance(event, (m.ProductionApprovedWhileHeld, m.ProductionHeld, m.ProductionWithheld)):
+        if isinstance(
+            event, (m.ProductionApprovedWhileHeld, m.ProductionHeld, m.ProductionWithheld, m.RestartedAtReady)
+        ):
             return {"held_since": self.now, "held_looks": release.held_looks + 1}
         looked: dict[str, Any] = {"held_for": self._held_for(release), "held_looks": release.held_looks + 1}
         if isinstance(event, m.ProductionStillHeld):

@@ -41,6 +41,7 @@ class Circuit(Root):
     production_owner: str = ""
     scoring: bool = True
     rollbacks: int = 0
+    discrepancies: int = 0
     hold: str = ""
     holds: int = 0
     newest_version: int = 0

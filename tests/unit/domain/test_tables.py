@@ -20,7 +20,7 @@ from shared.domain.fleet import FleetDraft, FleetState
 from shared.domain.lake import KINDS as LAKE_KINDS
 from shared.domain.lake import ROOT, Lake, _LakeDraft
 from shared.domain.machine import Draft, Impossible, Item, Kind, Line, transition
-from shared.domain.release import RELEASE, Phase
+from shared.domain.release import RELEASE, RESTARTS, Phase
 from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING, ScoringRun
 from shared.domain.scoring import Phase as ScoringPhase
@@ -30,7 +30,9 @@ from tests.builders import CIRCUIT, ENGINEER, START, model_tags
 
 KINDS = (*CIRCUIT_KINDS.values(), *LAKE_KINDS.values(), *FLEET_KINDS.values())
 NOW = START + timedelta(minutes=1)
-FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)}
+FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)} | {
+    (end, restart) for ends in RESTARTS.values() for end in ends for restart in m.RestartRequested.__subclasses__()
+}
 """What a person's order may still do to a release that has ended."""
 
 PAIR, BEFORE = (Pair(model=version, environment="1.0.0") for version in (1, 0))
@@ -59,9 +61,11 @@ EXAMPLES: dict[str, Any] = {
     "expected": {"pair": PAIR.model_dump(), "horizon": 24},
     "expires_at": NOW,
     "first_asked": START,
+    "found": BEFORE,
     "gate": "registry",
     "item": f"{CIRCUIT}:1",
     "held_looks": 0,
+    "how": "retry",
     "job": "job-1",
     "limits": {"forecast_horizon": "24"},
     "looks": 0,
@@ -81,8 +85,11 @@ EXAMPLES: dict[str, Any] = {
     "published_uri": "memory://published",
     "pull_request": "101",
     "purpose": "testing",
+    "read": "20260130T0600",
     "reason": "because",
+    "recorded": PAIR,
     "reference": "operation-1",
+    "release": f"{CIRCUIT}:1",
     "report": "runs/1.json",
     "request": "request-1",
     "requirement": (("ML-Engineers",),),
@@ -125,37 +132,54 @@ def every(kind: type[Any]) -> Iterator[type[Any]]:
         yield from every(subclass)
 
 
-EVENTS = sorted(set(every(m.Event)) - {m.Outcome, m.Consequence, m.Order}, key=lambda event: event.__name__)
+EVENTS = sorted(
+    set(every(m.Event)) - {m.Outcome, m.Consequence, m.Order, m.ReleaseOrder}, key=lambda event: event.__name__
+)
 COMMANDS = sorted(every(m.Command), key=lambda command: command.__name__)
 
 DECIDED = {
     "release": """
         - | ModelRegistered, OlderModelRegistered
-        registered | CommandPoisoned, DeadlinePassed, ModelDescribed, SupersededByNewer, TagsMissing, TagsNeverCame
+        registered | CancelRequested, CommandPoisoned, DeadlinePassed, ModelDescribed, SupersededByNewer, TagsMissing,
+            TagsNeverCame
         awaiting registry approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected, ApprovalRequested,
-            ChampionChanged, CommandPoisoned, DeadlinePassed, EvidenceChanged, GateCancelled, GateSkipped, GateTimedOut,
-            ModelRegisteredAgain, RegistryApproved, SupersededByNewer
-        promoting | CommandPoisoned, DeadlinePassed, ModelPromoted, OperationFailed, OperationStarted, StillRunning,
-            SupersededByNewer
-        deploying to test | CommandPoisoned, DeadlinePassed, DeployedToTest, OperationFailed, OperationStarted,
+            CancelRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, EvidenceChanged, GateCancelled,
+            GateSkipped, GateTimedOut, ModelRegisteredAgain, RegistryApproved, SupersededByNewer
+        promoting | CancelRequested, CommandPoisoned, DeadlinePassed, ModelPromoted, OperationFailed, OperationStarted,
             StillRunning, SupersededByNewer
-        testing | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning, SupersededByNewer,
-            TestInferenceRefused, TestInferenceValidated
+        deploying to test | CancelRequested, CommandPoisoned, DeadlinePassed, DeployedToTest, OperationFailed,
+            OperationStarted, StillRunning, SupersededByNewer
+        testing | CancelRequested, CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning,
+            SupersededByNewer, TestInferenceRefused, TestInferenceValidated
         awaiting production approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
-            ApprovalRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, GateCancelled, GateSkipped,
-            GateTimedOut, ProductionApproved, ProductionApprovedWhileHeld, ProductionApprovedWhileOwned,
+            ApprovalRequested, CancelRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, GateCancelled,
+            GateSkipped, GateTimedOut, ProductionApproved, ProductionApprovedWhileHeld, ProductionApprovedWhileOwned,
             SupersededByNewer
-        ready | ChampionChanged, DeadlineMoved, DeadlinePassed, ProductionFreed, ProductionHeld, ProductionStillHeld,
-            SupersededByNewer
+        ready | CancelRequested, ChampionChanged, DeadlineMoved, DeadlinePassed, ProductionFreed, ProductionHeld,
+            ProductionStillHeld, SupersededByNewer
         deploying to production | CommandPoisoned, DeadlinePassed, DeployedToProduction, OperationFailed,
             OperationStarted, ProductionWithheld, ReleaseRolledBack, StillRunning
         observing | DeadlinePassed, ObservationCounted, ObservationFailed, ObservationPassed, ReleaseRolledBack
         live | ReleaseRolledBack
+        errored | RestartedAtProduction, RestartedAtProductionGate, RestartedAtPromotion, RestartedAtReady,
+            RestartedAtRegistration, RestartedAtRegistryGate, RestartedAtTest
+        rejected | RestartedAtProduction, RestartedAtProductionGate, RestartedAtPromotion, RestartedAtReady,
+            RestartedAtRegistration, RestartedAtRegistryGate, RestartedAtTest
+        cancelled | RestartedAtProduction, RestartedAtProductionGate, RestartedAtPromotion, RestartedAtReady,
+            RestartedAtRegistration, RestartedAtRegistryGate, RestartedAtTest
+        expired | RestartedAtProduction, RestartedAtProductionGate, RestartedAtPromotion, RestartedAtReady,
+            RestartedAtRegistration, RestartedAtRegistryGate, RestartedAtTest
     """,
     "rollback": """
         - | RollbackBegun, RollbackToNothing
         rolling back | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, RollbackAttemptFailed,
             RolledBack, StillRunning
+    """,
+    "discrepancy": """
+        - | ProductionAdopted, ProductionDiffers, RepairBegun
+        flagged | DeadlinePassed, ProductionAgrees
+        repairing | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, RepairOvertaken, Repaired,
+            StillRunning
     """,
     "hold": """
         - | HoldPlaced
@@ -189,7 +213,7 @@ DECIDED = {
         running | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning, UpkeepSucceeded
     """,
     "fan-out": """
-        - | DailyScoringAsked, DayFillAsked, DeltaCommitted, ForeignRowsCommitted
+        - | DailyScoringAsked, DayFillAsked, DeltaCommitted, ForeignRowsCommitted, ReconciliationAsked
         fanning out | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
         overdue | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
     """,
@@ -227,7 +251,10 @@ def _created(kind: Kind) -> dict[str, Any]:
     """What an event that begins an item gives it."""
     required = {name for name, field in kind.item.model_fields.items() if field.is_required()}
     given = {"circuit": CIRCUIT, "id": f"{CIRCUIT}:1", "purpose": "coverage"}
-    return {name: given.get(name, EXAMPLES.get(name)) for name in required - {"phase", "created_at", "since"}}
+    described = {"environment": PAIR.environment} if kind is RELEASE else {}
+    return described | {
+        name: given.get(name, EXAMPLES.get(name)) for name in required - {"phase", "created_at", "since"}
+    }
 
 
 def _some(kind: Kind, phase: str) -> Item:
@@ -253,7 +280,7 @@ def _walk(draft: Draft, kind: Kind, event: type[m.Event]) -> Item:
 
 
 def _path(kind: Kind, phase: str | None) -> list[type[m.Event]] | None:
-    """The shortest way from nothing to a phase, as events; None when there is no way."""
+    """The shortest way from nothing to a phase, as events, through no end; None when there is no way."""
     ways: deque[tuple[str | None, list[type[m.Event]]]] = deque([(None, [])])
     seen: set[str | None] = {None}
     while ways:
@@ -261,7 +288,7 @@ def _path(kind: Kind, phase: str | None) -> list[type[m.Event]] | None:
         if at == phase:
             return way
         for (before, event), then in kind.table.items():
-            if before == at and then.phase not in seen:
+            if before == at and at not in kind.ends and then.phase not in seen:
                 seen.add(then.phase)
                 ways.append((then.phase, [*way, event]))
     return None
