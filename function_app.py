@@ -4,12 +4,36 @@ import os
 
 import azure.functions as func
 
-from functions import approvals, devops, event_grid, explanations, ledger, operations, orders, releases, schedules, work
+from functions import (
+    approvals,
+    devops,
+    environments,
+    event_grid,
+    explanations,
+    ledger,
+    operations,
+    orders,
+    releases,
+    schedules,
+    work,
+)
 from shared.wiring import telemetry
 
 telemetry(os.environ)  # first, so that the libraries used below are seen from their first call
 
 app = func.FunctionApp()
 
-for module in (event_grid, work, schedules, approvals, devops, releases, orders, explanations, ledger, operations):
+for module in (
+    event_grid,
+    work,
+    schedules,
+    approvals,
+    devops,
+    releases,
+    orders,
+    environments,
+    explanations,
+    ledger,
+    operations,
+):
     app.register_functions(module.bp)

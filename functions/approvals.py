@@ -22,10 +22,11 @@ from functions.http import (
 from functions.releases import RELEASE
 from shared.domain.machine import Verdict
 from shared.domain.messages import ApprovalDecided
+from shared.domain.values import ENVIRONMENT, SEMANTIC_VERSION
 from shared.wiring import wired
 
 bp = func.Blueprint()
-APPROVAL = RELEASE + r":(registry|production):[1-9][0-9]{0,3}"
+APPROVAL = rf"({RELEASE}|{ENVIRONMENT}:{SEMANTIC_VERSION})" + r":(registry|production):[1-9][0-9]{0,3}"
 EXAMPLE = "P001_C001:3:registry:1"
 
 

@@ -49,3 +49,8 @@ def on_delta_log_written(event: func.EventGridEvent) -> None:
 @bp.event_grid_trigger(arg_name="event")
 def on_etl_completed(event: func.EventGridEvent) -> None:
     wired().signals.hear(_document(event))
+
+
+@bp.event_grid_trigger(arg_name="event")
+def on_environment_registered(event: func.EventGridEvent) -> None:
+    wired().signals.hear(_document(event))

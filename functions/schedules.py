@@ -54,3 +54,10 @@ def read_newest_commit(timer: func.TimerRequest) -> None:
     application = wired().application
     source = f"timer.{application.ports.clock.now():%Y%m%dT%H%M}"
     application.read_delta_log(None, source)
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%")
+def look_for_environments(timer: func.TimerRequest) -> None:
+    """No event tells of an environment but the build's own, which may be lost or forgotten."""
+    application = wired().application
+    application.look_for_environments(f"timer.{application.ports.clock.now():%Y%m%dT%H%M}")

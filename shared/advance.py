@@ -9,9 +9,11 @@ from datetime import datetime
 
 from shared import records
 from shared.domain import circuit as circuit_domain
+from shared.domain import environment as environment_domain
 from shared.domain import fleet as fleet_domain
 from shared.domain import lake as lake_domain
 from shared.domain.circuit import Circuit
+from shared.domain.environment import Environment
 from shared.domain.fleet import FleetState
 from shared.domain.lake import Lake
 from shared.domain.machine import Decision, HistoryLine, Verdict
@@ -99,6 +101,8 @@ class Advance:
             return lake_domain.decide(loaded.root, loaded.items, event, rules, now)
         if isinstance(loaded.root, FleetState):
             return fleet_domain.decide(loaded.root, loaded.items, event, now)
+        if isinstance(loaded.root, Environment):
+            return environment_domain.decide(loaded.root, loaded.items, event, rules, now)
         assert isinstance(loaded.root, Circuit)
         return circuit_domain.decide(loaded.root, loaded.items, event, rules, now)
 

@@ -9,13 +9,15 @@ from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
 
-from shared import records
+from shared import environment_handlers, records
 from shared.advance import Advance, Advanced
 from shared.dead_letters import DeadLetters, Replay, Replayer
 from shared.domain import messages as m
+from shared.domain.environment import messages as e
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.machine import backoff
 from shared.domain.rules import Rules
+from shared.domain.values import ENVIRONMENT
 from shared.errors import Invalid, Permanent, Transient
 from shared.handlers import Directory, Handling, NoSlot, NotWanted, Ports, handle
 from shared.relay import Relay, Work
@@ -181,6 +183,14 @@ class Application:
     def reconcile_production(self) -> Advanced:
         """Ask what every circuit's production really serves; one asking a minute."""
         return self.advance(m.ReconciliationAsked(root=LAKE, slot=self.ports.clock.now()))
+
+    def look_for_environments(self, source: str) -> None:
+        """Look whether the dev workspace has a newer environment than was told of."""
+        self.look(e.LookForEnvironments(root=ENVIRONMENT, item=ENVIRONMENT, step=0, source=source))
+
+    def preview_environment(self, version: str) -> Mapping[str, Any]:
+        """Which circuits a release of the version would touch, and which it would leave, and why."""
+        return environment_handlers.preview(Handling(self.ports, self.directory, self.slots), version)
 
     def read_delta_log(self, version: int | None, source: str) -> None:
         """Look at a commit of the table's log (None: the newest)."""

@@ -225,6 +225,18 @@ class LedgerRules(Frozen):
     late_after_hours: int = Field(default=9, ge=1)
 
 
+class EnvironmentUpdates(Frozen):
+    """How an environment goes through the fleet: first to `canary_circuits`, then in waves, and watched at the end.
+
+    More failures than `failure_budget`, a share of the circuits it reached, halt it; a failing canary always does.
+    """
+
+    canary_circuits: int = Field(default=2, ge=1, le=50)
+    wave_circuits: int = Field(default=20, ge=1, le=500)
+    failure_budget: Rate = 0.1
+    observation_hours: int = Field(default=24, ge=1, le=14 * 24)
+
+
 class Policy(Frozen):
     """What holds for the whole fleet."""
 
@@ -236,6 +248,7 @@ class Policy(Frozen):
     freeze_windows: tuple[FreezeWindow, ...] = ()
     ledger: LedgerRules = LedgerRules()
     out_of_band: OutOfBand = "repair"
+    environment_updates: EnvironmentUpdates = EnvironmentUpdates()
     max_parallel_training: int = Field(default=5, ge=1)
     max_parallel_invocations: int = Field(default=20, ge=1)
     defaults: dict[str, Any] = {}

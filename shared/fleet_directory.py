@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from shared.configuration import Fleet
 from shared.domain.rules import Rules
-from shared.domain.values import Channel, Gate
+from shared.domain.values import ENVIRONMENT, Channel, Gate
 from shared.settings import Settings
 
 
@@ -34,6 +34,17 @@ class FleetDirectory:
             longest_look=timedelta(seconds=settings.longest_look_seconds),
         )
         self._common = common
+        both = {Gate.REGISTRY: gates.registry, Gate.PRODUCTION: gates.environment_production}
+        updates = fleet.policy.environment_updates
+        self._environment = common.model_copy(
+            update={
+                "requirements": both,
+                "canary_circuits": updates.canary_circuits,
+                "wave_circuits": updates.wave_circuits,
+                "failure_budget": updates.failure_budget,
+                "environment_observation": timedelta(hours=updates.observation_hours),
+            }
+        )
         self._rules = {
             circuit.key: common.model_copy(
                 update={
@@ -54,5 +65,5 @@ class FleetDirectory:
         return self._by_sensor.get(sensor)
 
     def rules(self, root: str) -> Rules:
-        """The circuit's rules; the fleet's for what is no circuit."""
-        return self._rules.get(root, self._common)
+        """The circuit's rules; the environment's for its releases, and the fleet's for what is neither."""
+        return self._environment if root == ENVIRONMENT else self._rules.get(root, self._common)

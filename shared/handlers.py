@@ -29,7 +29,7 @@ from shared.domain.rollback import Phase as RollbackPhase
 from shared.domain.rules import REQUIRED_TAGS, Rules
 from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.scoring import ScoringRun
-from shared.domain.values import AskState, OperationState, OperationStatus, Pair, Stage, split_circuit
+from shared.domain.values import AskState, OperationState, OperationStatus, Pair, Stage, is_semantic, split_circuit
 from shared.errors import Permanent
 from shared.ports import (
     ApprovalChannel,
@@ -136,7 +136,7 @@ def handle(command: m.Command, at: Handling) -> Sequence[m.Event]:
     return outcome or ()
 
 
-def _expect_wanted(command: m.Command, at: Handling) -> Item:
+def expect_wanted(command: m.Command, at: Handling) -> Item:
     """Read the item again before an effect: a command may be older than a decision that overtook it."""
     return _load_wanted(command, at).items[command.item]
 
@@ -166,6 +166,9 @@ def describe_model(command: m.DescribeModel, at: Handling) -> m.Event:
     if (tags["plant_id"], tags["circuit_id"]) != (plant, circuit):
         wrong = f"tags name {tags['plant_id']}_{tags['circuit_id']}, the model's name is {command.root}'s"
         raise Permanent(wrong)
+    if not is_semantic(tags["environment_version"]):
+        wrong = f"tag environment_version is {tags['environment_version']!r:.40}, not three whole numbers as 1.0.0"
+        raise Permanent(wrong)
     return m.ModelDescribed.of(
         command, environment=tags["environment_version"], trainer=tags["pr_author"], tags=dict(tags)
     )
@@ -173,7 +176,7 @@ def describe_model(command: m.DescribeModel, at: Handling) -> m.Event:
 
 @handles(m.RequestApproval)
 def request_approval(command: m.RequestApproval, at: Handling) -> m.Event:
-    _expect_wanted(command, at)
+    expect_wanted(command, at)
     path = f"evidence/{command.root}/{records.safe(command.approval)}.json"
     uri = at.ports.documents.write(path, {**command.evidence, "digest": command.digest})
     asked = at.ports.approvals.request(
@@ -188,7 +191,7 @@ def request_approval(command: m.RequestApproval, at: Handling) -> m.Event:
         },
     )
     try:
-        _expect_wanted(command, at)
+        expect_wanted(command, at)
     except NotWanted as overtaken:  # the withdrawal may have come before there was anything to withdraw
         at.ports.approvals.withdraw(command.approval, str(overtaken))
         raise
@@ -211,7 +214,7 @@ def look_at_gate(command: m.LookAtGate, at: Handling) -> Sequence[m.Event]:
 
 def _read_gate(command: m.LookAtGate, at: Handling) -> Sequence[m.Event]:
     """Every answer that was given where the gate was asked; what is recorded already changes nothing again."""
-    approval = getattr(_expect_wanted(command, at), "approval", None)
+    approval = getattr(expect_wanted(command, at), "approval", None)
     if approval is None or approval.id != command.approval:
         raise NotWanted(f"{command.approval} is not what is asked now")
     asks = at.ports.approvals.look(approval.id, approval.digest)
@@ -259,14 +262,14 @@ _CLOSED: Mapping[AskState, type[m.GateTimedOut | m.GateSkipped | m.GateCancelled
 
 @handles(m.PromoteModel)
 def promote_model(command: m.PromoteModel, at: Handling) -> m.Event:
-    _expect_wanted(command, at)
+    expect_wanted(command, at)
     reference = at.ports.platform.start_promotion(command.id, command.root, command.version)
     return m.OperationStarted.of(command, reference=reference)
 
 
 @handles(m.DeployToTest)
 def deploy_to_test(command: m.DeployToTest, at: Handling) -> m.Event:
-    _expect_wanted(command, at)
+    expect_wanted(command, at)
     return _deploy(command, Stage.TEST, at)
 
 
@@ -287,14 +290,14 @@ def deploy_to_production(command: m.DeployToProduction, at: Handling) -> m.Event
 
 @handles(m.DeployRollback)
 def deploy_rollback(command: m.DeployRollback, at: Handling) -> m.Event:
-    _expect_wanted(command, at)
+    expect_wanted(command, at)
     return _deploy_to_production(command, at)
 
 
 def _deploy_to_production(command: _ToProduction, at: Handling) -> m.Event:
     started = _deploy(command, Stage.PRODUCTION, at)
     try:
-        _expect_wanted(command, at)
+        expect_wanted(command, at)
     except NotWanted:  # a rollback took production while this was being started
         at.ports.platform.cancel(started.reference)
         raise
@@ -309,7 +312,7 @@ def _deploy(command: m.DeployToTest | _ToProduction, stage: Stage, at: Handling)
 
 @handles(m.DeployRepair)
 def deploy_repair(command: m.DeployRepair, at: Handling) -> m.Event:
-    _expect_wanted(command, at)
+    expect_wanted(command, at)
     return _deploy_to_production(command, at)
 
 
@@ -331,13 +334,13 @@ def read_production(command: m.ReadProduction, at: Handling) -> m.Event | None:
 
 @handles(m.AskForProduction)
 def ask_for_production(command: m.AskForProduction, at: Handling) -> m.Event:
-    _expect_wanted(command, at)
+    expect_wanted(command, at)
     return m.ProductionAsked.of(command, looks=command.held_looks)
 
 
 def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Handling) -> m.Event:
     """Write the request file that the scoring job obeys, start the job, and remember whose it is."""
-    _expect_wanted(command, at)
+    expect_wanted(command, at)
     if not at.slots.acquire(INVOCATION, _holder(command), at.directory.max_invocations, SLOT_LEASE):
         raise NoSlot(f"all {at.directory.max_invocations} invocation slots are taken")
     plant, circuit = split_circuit(command.root)
@@ -468,7 +471,7 @@ def _scored(command: m.LookAtOperation, status: OperationStatus, at: Handling) -
     problems = tuple(at.ports.lake.check_predictions(command.output_uri, command.expected))
     if problems:
         return m.ScoringRefused.of(command, job=job, problems=problems, noticed_by=seen)
-    _expect_wanted(command, at)  # an attempt that was given up must not replace what a later one published
+    expect_wanted(command, at)  # an attempt that was given up must not replace what a later one published
     published = at.ports.lake.publish(command.output_uri, command.root, str(command.expected["origin"])[:10])
     rows = int(command.expected["horizon"])
     return m.ScoringVerified.of(command, job=job, published_uri=published, rows=rows, noticed_by=seen)
@@ -490,7 +493,7 @@ def _kept_up(command: m.LookAtOperation, status: OperationStatus, at: Handling) 
 
 
 Success = Callable[[m.LookAtOperation, OperationStatus, Handling], m.Event]
-SUCCESSES: Mapping[str, Success] = {
+SUCCESSES: dict[str, Success] = {
     Phase.PROMOTING: _promoted,
     Phase.DEPLOYING_TO_TEST: _deployed(Stage.TEST, m.DeployedToTest),
     Phase.TESTING: _tested,
@@ -513,7 +516,7 @@ def cancel_operation(command: m.CancelOperation, at: Handling) -> None:
 @handles(m.CheckDeadline)
 def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event | Sequence[m.Event] | None:
     """Look once more before time is called: what ended well while nobody looked has not overrun."""
-    item = _expect_wanted(command, at)
+    item = expect_wanted(command, at)
     operation: Operation | None = getattr(item, "operation", None)
     over = m.DeadlinePassed.of(command, phase=command.phase)
     approval = getattr(item, "approval", None)
@@ -551,7 +554,7 @@ def start_etl(command: m.StartEtl, at: Handling) -> m.Event:
 @handles(m.StartUpkeep)
 def start_upkeep(command: m.StartUpkeep, at: Handling) -> m.Event:
     """Order first, start then: the upkeep deletes nothing that an order does not let it."""
-    _expect_wanted(command, at)
+    expect_wanted(command, at)
     newest = at.ports.lake.read_commit(None)
     if newest is None:
         return m.UpkeepSucceeded.of(command, version=None, deleted_files=0)

@@ -16,17 +16,18 @@ from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.comparison import numbers
 from shared.domain.discrepancy import DISCREPANCY, Discrepancy
+from shared.domain.environment.release import ENVIRONMENT_RELEASE, EnvironmentRelease
 from shared.domain.explain import Explanation, explain
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.fleet import STOP
 from shared.domain.hold import HOLD, Hold
 from shared.domain.machine import Kind
 from shared.domain.messages import ApprovalRequested
-from shared.domain.release import RELEASE, Release, release_id
+from shared.domain.release import RELEASE, Asked, Release, release_id
 from shared.domain.rollback import ROLLBACK, Rollback
 from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING
-from shared.domain.values import Gate, Pair
+from shared.domain.values import ENVIRONMENT, Gate, Pair, version_numbers
 from shared.errors import Invalid
 from shared.ports import Row, StateStore
 
@@ -115,13 +116,34 @@ class Queries:
         return [records.brief(r) for r in sorted(found, key=lambda r: r.version, reverse=True)]
 
     def release(self, identity: str) -> Mapping[str, Any] | None:
-        """One release, open or ended."""
-        circuit = identity.partition(":")[0]
-        item = self._load(circuit).items.get(identity)
+        """One release of a model or an environment, open or ended."""
+        root = identity.partition(":")[0]
+        kind = ENVIRONMENT_RELEASE if root == ENVIRONMENT else RELEASE
+        item = self._load(root).items.get(identity)
         if item is None:
-            row = self._store.read(self._store.shard_of(circuit), records.finished_key(circuit, RELEASE, identity))
+            row = self._store.read(self._store.shard_of(root), records.finished_key(root, kind, identity))
             item = records.item_from(row) if row else None
         return item.model_dump(mode="json") if item else None
+
+    def environment_releases(self) -> list[Mapping[str, Any]]:
+        """Every environment release, newest first."""
+        ended = self._store.read_range(
+            self._store.shard_of(ENVIRONMENT), *records.finished_range(ENVIRONMENT, ENVIRONMENT_RELEASE)
+        )
+        items = [*self._load(ENVIRONMENT).items.values(), *map(records.item_from, ended)]
+        releases = [item for item in items if isinstance(item, EnvironmentRelease)]
+        newest = sorted(releases, key=lambda release: version_numbers(release.version), reverse=True)
+        names = {"id", "version", "phase", "since", "deadline", "reason", "counts", "created_at"}
+        return [release.model_dump(mode="json", include=names) for release in newest]
+
+    def environment_release(self, version: str) -> Mapping[str, Any] | None:
+        """One environment release, with where the update of each circuit stands that has heard of it."""
+        release = self.release(f"{ENVIRONMENT}:{version}")
+        if release is None:
+            return None
+        rows = [row.body for shard in self._store.shards for row in self._store.read_range(shard, *records.CIRCUITS)]
+        told = {row["id"]: row["update"] for row in rows if row.get("update") and row["update"]["version"] == version}
+        return {**release, "updates": dict(sorted(told.items()))}
 
     def orders(self, circuit: str) -> list[Mapping[str, Any]]:
         """The circuit's rollbacks, holds and discrepancies, newest first, each with its history."""
@@ -221,7 +243,7 @@ class Queries:
 
     def _approval(self, circuit: str, release: str) -> Mapping[str, Any] | None:
         item = self._load(circuit).items.get(release)
-        if not isinstance(item, Release) or not records.is_asked(item) or item.approval is None:
+        if not isinstance(item, Asked) or not records.is_asked(item) or item.approval is None:
             return None
         shown = item.approval.model_dump(mode="json")
         return {**shown, "release": item.id, "circuit": circuit, "trained_by": item.trainer}

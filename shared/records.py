@@ -27,16 +27,18 @@ from typing import Any
 from urllib.parse import quote
 
 from shared.domain import circuit as circuit_domain
+from shared.domain import environment as environment_domain
 from shared.domain import fleet as fleet_domain
 from shared.domain import lake as lake_domain
 from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
+from shared.domain.environment import Environment
 from shared.domain.fleet import FleetState
 from shared.domain.lake import Lake
 from shared.domain.ledger import Run
 from shared.domain.machine import Decision, Item, Kind, Root
 from shared.domain.messages import Command, Event, LookAtGate, decode, encode
-from shared.domain.release import GATES, RELEASE, Approval, Release
+from shared.domain.release import GATES, RELEASE, Approval, Asked, Release
 from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.scoring import ScoringRun
 from shared.domain.values import Channel
@@ -50,11 +52,22 @@ STARTS = "starts"
 TRACE = "trace"
 """The column of an outbox or due row that holds its trace's context."""
 
+CIRCUITS = ("$circuit|", "$circuit|~")
+"""The range of a shard's index of circuits."""
 OPEN_GATES = ("$gate|", "$gate|~")
 """The range of a shard's open gates."""
 
-KINDS: dict[type[Item], Kind] = {**circuit_domain.KINDS, **lake_domain.KINDS, **fleet_domain.KINDS}
-ROOTS: Mapping[str, type[Root]] = {lake_domain.ROOT: Lake, fleet_domain.ROOT: FleetState}
+KINDS: dict[type[Item], Kind] = {
+    **circuit_domain.KINDS,
+    **lake_domain.KINDS,
+    **fleet_domain.KINDS,
+    **environment_domain.KINDS,
+}
+ROOTS: Mapping[str, type[Root]] = {
+    lake_domain.ROOT: Lake,
+    fleet_domain.ROOT: FleetState,
+    environment_domain.ROOT: Environment,
+}
 """Roots that are no circuit, by key."""
 _BY_LETTER = {kind.letter: kind for kind in KINDS.values()}
 
@@ -214,6 +227,7 @@ def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime, trac
     found += [
         Write("put", Row(f"!1|{stamp(d.at)}|{safe(d.command.id)}", _traced(d.command, trace))) for d in decision.due
     ]
+    found += _gates(root, loaded, decision)
     if isinstance(root, Circuit):
         found += _indexes(root, loaded, decision, now)
         found += _champion(root, loaded, now)
@@ -261,6 +275,22 @@ def _items(loaded: Loaded, decision: Decision) -> list[Write]:
     return found
 
 
+def _gates(root: Root, loaded: Loaded, decision: Decision) -> list[Write]:
+    """The index of open gates, brought in line with what the decision opens and closes."""
+    found: list[Write] = []
+    for item in decision.items.values():
+        if not isinstance(item, Asked):
+            continue
+        before = loaded.items.get(item.id)
+        was = before.approval if isinstance(before, Asked) and is_asked(before) else None
+        now_open = item.approval if is_asked(item) else None
+        if was and (now_open is None or now_open.id != was.id):
+            found.append(Write("delete", Row(gate_key(was), {})))
+        if now_open and (was is None or now_open != was):
+            found.append(Write("put", Row(gate_key(now_open), _gate(root.id, item, now_open))))
+    return found
+
+
 def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime) -> list[Write]:
     found: list[Write] = []
     for item in decision.items.values():
@@ -269,12 +299,6 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
         if not isinstance(item, Release):
             continue
         before = loaded.items.get(item.id)
-        was = before.approval if isinstance(before, Release) and is_asked(before) else None
-        now_open = item.approval if is_asked(item) else None
-        if was and (now_open is None or now_open.id != was.id):
-            found.append(Write("delete", Row(gate_key(was), {})))
-        if now_open and (was is None or now_open != was):
-            found.append(Write("put", Row(gate_key(now_open), _gate(circuit.id, item, now_open))))
         done = done_key(item) if item.phase in RELEASE.ends else ""
         if isinstance(before, Release) and before.phase in RELEASE.ends and done_key(before) != done:
             found.append(Write("delete", Row(done_key(before), {})))
@@ -306,14 +330,14 @@ def _champion(circuit: Circuit, loaded: Loaded, now: datetime) -> list[Write]:
     return [Write("put", Row(key, champion.model_dump(mode="json")))]
 
 
-def _gate(circuit: str, release: Release, approval: Approval) -> dict[str, Any]:
+def _gate(circuit: str, release: Asked, approval: Approval) -> dict[str, Any]:
     """An open gate, and the look at it where people answer outside."""
     look = LookAtGate(root=circuit, item=release.id, step=release.step, approval=approval.id)
     outside = approval.channel is not Channel.PRODUCT
     return {"circuit": circuit, "release": release.id, "look": encode(look) if outside else None}
 
 
-def is_asked(release: Release) -> bool:
+def is_asked(release: Asked) -> bool:
     """Whether a gate of the release is open."""
     return release.approval is not None and release.phase in GATES
 

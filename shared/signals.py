@@ -17,12 +17,15 @@ from typing import Any
 
 from shared.application import Application
 from shared.dead_letters import Replayer
+from shared.domain.environment.messages import EnvironmentRegistered
 from shared.domain.machine import Verdict
 from shared.domain.messages import ModelRegistered
+from shared.domain.values import ENVIRONMENT, is_semantic
 from shared.errors import Invalid, Permanent
 from shared.subscriptions import (
     BLOB_CREATED,
     BLOB_RENAMED,
+    ENVIRONMENT_REGISTERED,
     ETL_COMPLETED,
     MODEL_REGISTERED,
     RUN_COMPLETED,
@@ -58,6 +61,7 @@ class Signals:
             BLOB_CREATED: self._blob_written,
             BLOB_RENAMED: self._blob_written,
             ETL_COMPLETED: self._etl_completed,
+            ENVIRONMENT_REGISTERED: self._environment_registered,
         }
 
     def hear(self, document: Document) -> str:
@@ -114,6 +118,12 @@ class Signals:
         if not JOB_NAME.fullmatch(job):
             raise Invalid("data.runId", f"{job!r:.100} is no job's name", "letters, digits, '.', '_' and '-'")
         return "looking" if self._application.look_at_job(job) else "no job of ours"
+
+    def _environment_registered(self, document: Document) -> str:
+        version = _text(_fields(document), "version")
+        if not is_semantic(version):
+            raise Invalid("data.version", f"is {version!r:.40}", "three whole numbers, as 1.1.0")
+        return self._application.advance(EnvironmentRegistered(root=ENVIRONMENT, version=version)).verdict
 
     def _blob_written(self, document: Document) -> str:
         fields = _fields(document)

@@ -60,6 +60,8 @@ SUBSCRIPTIONS = (
         subject_ends_with=".json",
     ),
     EventSubscription("on_etl_completed", (Source.OWN_TOPIC,), (ETL_COMPLETED,)),
+    # AzureML tells of no environment: the build that registers one does.
+    EventSubscription("on_environment_registered", (Source.OWN_TOPIC,), (ENVIRONMENT_REGISTERED,)),
 )
 
 

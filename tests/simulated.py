@@ -390,10 +390,14 @@ class SimulatedPlatform:
 
         def finish() -> Mapping[str, str]:
             tags = {"previous": str(previous or ""), "command_id": command_id}
-            self._deployments[stage, circuit] = Deployment(circuit=circuit, stage=stage, pair=pair, tags=tags)
+            self.serve(Deployment(circuit=circuit, stage=stage, pair=pair, tags=tags))
             return {}
 
         return self.operations.start(command_id, purpose, circuit, finish, pair)
+
+    def serve(self, deployment: Deployment) -> None:
+        """Have a workspace serve something, whoever put it there."""
+        self._deployments[deployment.stage, deployment.circuit] = deployment
 
     def start_scoring(self, command_id: str, stage: Stage, circuit: str, request_uri: str) -> str:
         request = self._documents.at(request_uri)

@@ -18,18 +18,22 @@ from shared.application import Application
 from shared.domain import lake as lake_domain
 from shared.domain import messages as m
 from shared.domain.circuit import Circuit
+from shared.domain.environment import EnvironmentRelease
+from shared.domain.environment.messages import EnvironmentRegistered
 from shared.domain.machine import Item, Verdict
-from shared.domain.release import Release
+from shared.domain.release import Asked, Release
 from shared.domain.rollback import Rollback
 from shared.domain.rules import Rules
 from shared.domain.scoring import ScoringRun
+from shared.domain.update import EnvironmentUpdate, update_id
+from shared.domain.values import ENVIRONMENT, Gate
 from shared.errors import Transient
 from shared.handlers import Ports
 from shared.ports import ApprovalChannel, Row, StateStore
 from shared.queries import Queries
 from shared.relay import Work
 from shared.telemetry import OFF, Telemetry
-from tests.builders import CIRCUIT, ENGINEER, START, decided, model_tags, ordered, registered
+from tests.builders import CIRCUIT, DIRECTORS, ENGINEER, ENGINEERS, START, decided, model_tags, ordered, registered
 from tests.simulated import (
     SCORING,
     TEST_INFERENCE,
@@ -52,6 +56,7 @@ from tests.simulated import (
     VirtualClock,
 )
 
+STARTS = ("start_promotion", "start_environment_promotion", "start_deployment", "start_scoring")
 SWEEP_EVERY = timedelta(seconds=10)
 TOLD_AGAIN = timedelta(seconds=10)
 
@@ -62,6 +67,14 @@ class Fleet:
 
     names: Sequence[str] = (CIRCUIT,)
     common: Rules = field(default_factory=Rules)
+    environment: Rules = field(
+        default_factory=lambda: Rules(
+            requirements={
+                Gate.REGISTRY: ((ENGINEERS,),),
+                Gate.PRODUCTION: ((ENGINEERS,), (DIRECTORS,)),
+            }
+        )
+    )
     max_invocations: int = 10
 
     def circuits(self) -> Sequence[str]:
@@ -71,8 +84,8 @@ class Fleet:
         circuit = sensor.removeprefix("SENSOR_")
         return circuit if circuit in self.names else None
 
-    def rules(self, circuit: str) -> Rules:
-        return self.common
+    def rules(self, root: str) -> Rules:
+        return self.environment if root == ENVIRONMENT else self.common
 
 
 @dataclass
@@ -148,7 +161,7 @@ class World:
             queue=through(self.queue, "send"),
             clock=self.clock,
             documents=through(self.documents, "write"),
-            platform=through(self.platform, "start_promotion", "start_deployment", "start_scoring", "cancel"),
+            platform=through(self.platform, *STARTS, "cancel"),
             etl=through(
                 SimulatedEtl(self.operations, self.lake, self.fleet.circuits()), "start", "start_upkeep", "cancel"
             ),
@@ -185,6 +198,14 @@ class World:
         self.platform.models[circuit, version] = model_tags(circuit, version) if tags is None else tags
         self.told(registered(circuit, version, digest))
 
+    def register_environment(self, version: str, told: bool = True, tags: Mapping[str, str] | None = None) -> str:
+        """A build registers a version of the environment in the dev workspace, and tells of it."""
+        usual = {"backward_compatible": "true", "requires_retrain": "false", "change_summary": "newer wheels"}
+        self.platform.dev_environments[version] = {**usual, **(tags or {})}
+        if told:
+            self.told(EnvironmentRegistered(root=ENVIRONMENT, version=version))
+        return f"{ENVIRONMENT}:{version}"
+
     def commit(
         self,
         newest: datetime | None = None,
@@ -209,7 +230,7 @@ class World:
         self, release: str, by: m.Person = ENGINEER, decision: str = "approve", lift_hold: bool = False
     ) -> Advanced:
         """A person reads the release's open gate and answers it."""
-        approval = self.release(release).approval
+        approval = self.asked(release).approval
         assert approval is not None, f"{release} asks nobody"
         return self.app.advance(decided(approval.id, approval.digest, by, decision, lift_hold))
 
@@ -358,6 +379,22 @@ class World:
         assert isinstance(found, Release), f"there is no release {identity}"
         return found
 
+    def asked(self, identity: str) -> Asked:
+        """A model's or an environment's release."""
+        found = self.items(identity.partition(":")[0]).get(identity)
+        assert isinstance(found, Asked), f"there is no release {identity}"
+        return found
+
+    def environment_release(self, version: str) -> EnvironmentRelease:
+        found = self.items(ENVIRONMENT).get(f"{ENVIRONMENT}:{version}")
+        assert isinstance(found, EnvironmentRelease), f"there is no release of environment {version}"
+        return found
+
+    def update(self, circuit: str, version: str) -> EnvironmentUpdate:
+        found = self.items(circuit).get(update_id(circuit, version))
+        assert isinstance(found, EnvironmentUpdate), f"{circuit} has no update to {version}"
+        return found
+
     def release_exists(self, identity: str) -> bool:
         return identity in self.items(identity.partition(":")[0])
 
@@ -375,7 +412,7 @@ class World:
         return [item for item in self.items(lake_domain.ROOT).values() if isinstance(item, lake_domain.EtlRun)]
 
     def phase(self, release: str) -> str:
-        return str(self.release(release).phase)
+        return str(self.asked(release).phase)
 
     def history(self, root: str, item: str) -> list[Mapping[str, Any]]:
         return [row.body for row in self._rows(root, *records.history_range(root, item))]
@@ -384,7 +421,7 @@ class World:
         """A release's history in one line a step, for a failed assertion."""
         lines = self.history(release.partition(":")[0], release)
         told = [f"{line['at'][:19]} {line['event']}: {line['before']} -> {line['after']}" for line in lines]
-        return "\n".join([f"{release}: {self.release(release).reason or 'no reason'}", *told])
+        return "\n".join([f"{release}: {self.asked(release).reason or 'no reason'}", *told])
 
     def events(self, release: str) -> list[str]:
         """The events of a release's history, in order."""

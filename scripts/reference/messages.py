@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from scripts.reference.markdown import code, contract, page, table
 from scripts.reference.transitions import KINDS
+from shared import environment_handlers  # noqa: F401 (registers its handlers)
+from shared.domain.environment.messages import LookForEnvironments, TellCircuit
 from shared.domain.messages import (
     CheckDailyScoring,
     CheckDeadline,
@@ -45,6 +47,8 @@ FURTHER: Mapping[type[Command], str] = {
     CheckDailyScoring: "by a fan-out, for each circuit of the fleet",
     FillDay: "by a fan-out, for each circuit of the fleet, when a person wants a day filled",
     ReadProduction: "by a fan-out, for each circuit of the fleet",
+    TellCircuit: "by an order to the fleet, for each circuit that it reaches",
+    LookForEnvironments: "by a timer: AzureML tells of no environment",
     ReadDeltaCommit: "by events and timers; and for commits between two that were heard of",
 }
 """Where a command comes from beside the tables."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from scripts.reference.markdown import code, contract, mermaid, page, span, table
-from shared.domain import circuit, fleet, lake
+from shared.domain import circuit, environment, fleet, lake
 from shared.domain.machine import Kind, Table
 from shared.domain.messages import Command
 
-KINDS: Sequence[Kind] = (*circuit.KINDS.values(), *lake.KINDS.values(), *fleet.KINDS.values())
+KINDS: Sequence[Kind] = (
+    *circuit.KINDS.values(),
+    *lake.KINDS.values(),
+    *fleet.KINDS.values(),
+    *environment.KINDS.values(),
+)
 MANY = 4
 """An end that so many phases lead to is told below the picture: nobody could follow the arrows."""
 

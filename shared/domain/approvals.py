@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from shared.domain.comparison import comparison, numbers
 from shared.domain.hold import Hold
-from shared.domain.messages import ApprovalDecided, Person
-from shared.domain.release import Approval, Release
+from shared.domain.machine import Item, NotAllowed, NotNow
+from shared.domain.messages import AnswerUsedUp, ApprovalCounted, ApprovalDecided, Person
+from shared.domain.release import GATES, Approval, Asked, Phase, Release
+from shared.domain.rules import Rules
 from shared.domain.values import Channel, Gate, Pair
 
 METRICS = ("mae", "rmse", "r2", "naive_mae", "skill")
@@ -64,36 +66,84 @@ def digest(shown: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(shown, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def ask(
-    release: Release,
-    gate: Gate,
-    champion: Pair | None,
-    requirement: Sequence[Sequence[str]],
-    now: datetime,
-    within: timedelta,
-    channel: Channel = Channel.PRODUCT,
-    hold: Hold | None = None,
-) -> Approval:
-    """A gate, open from now; the n-th time a release is asked has its own id, so an old answer cannot open it."""
-    shown = evidence(release, gate, champion, hold)
+def ask(asked: Asked, shown: Mapping[str, Any], rules: Rules, now: datetime) -> Approval:
+    """A gate, open from now; the n-th time something is asked has its own id, so an old answer cannot open it."""
+    gate = GATES[Phase(asked.phase)]
     return Approval(
-        id=f"{release.id}:{gate}:{release.asked + 1}",
+        id=f"{asked.id}:{gate}:{asked.asked + 1}",
         gate=gate,
         digest=digest(shown),
         evidence=shown,
-        requirement=tuple(tuple(groups) for groups in requirement),
+        requirement=rules.requirements[gate],
         requested_at=now,
-        expires_at=now + within,
-        channel=channel,
+        expires_at=now + rules.approval_timeout,
+        channel=rules.approval_channel,
     )
 
 
-def is_trainer(release: Release, person: Person) -> bool:
+def opened(asked: Asked, approval: Approval) -> dict[str, Any]:
+    """What changes about what is asked when its gate opens."""
+    withdrawn = asked.approval.id if asked.approval else ""
+    return {
+        "approval": approval,
+        "asked": asked.asked + 1,
+        "withdrawn": withdrawn,
+        "deadline": approval.expires_at,
+    }
+
+
+def expect_open(asked: Item | None, event: ApprovalDecided) -> Approval:
+    """The gate that the answer is for; raises `NotAllowed` and `NotNow` for an answer that it does not take."""
+    approval = asked.approval if isinstance(asked, Asked) else None
+    if asked is None or approval is None or approval.id != event.approval:
+        raise NotAllowed(f"approval {event.approval} is not open", "closed")
+    if asked.phase not in GATES or GATES[Phase(asked.phase)] is not approval.gate:
+        raise NotAllowed(f"approval {event.approval} is closed: the release is {asked.phase}", "closed")
+    if event.channel is not approval.channel:
+        where = approval.asked_at or approval.channel
+        raise NotAllowed(f"approval {event.approval} is answered elsewhere: {where}", "elsewhere")
+    if event.digest != approval.digest:
+        raise NotAllowed(f"the evidence of {event.approval} has changed since you read it: read it again", "changed")
+    if not may_answer(approval, event.person):
+        wanted = " and ".join(" or ".join(groups) for groups in approval.requirement)
+        raise NotAllowed(f"{event.person.username} is not in a group that this gate asks ({wanted})", "forbidden")
+    if event.identity in {answer.identity for answer in approval.answers}:
+        raise NotNow("this answer is recorded already")
+    return approval
+
+
+def not_enough(asked: Asked, approval: Approval, event: ApprovalDecided) -> ApprovalDecided | None:
+    """What a yes is that does not open the gate; None when it does."""
+    fields = event.model_dump()
+    if note := why_not(asked, approval, event.person):
+        if event.channel is Channel.DEVOPS:  # one answer closes the question there
+            return AnswerUsedUp(**fields, note=note)
+        return ApprovalCounted(**fields, counts=False, note=note)
+    if not satisfied(approval.requirement, counted(asked, (*approval.answers, event))):
+        return ApprovalCounted(**fields, counts=True, note="the gate asks for more approvals")
+    return None
+
+
+def answered(approval: Approval, event: ApprovalDecided) -> Approval:
+    """The gate with one more answer."""
+    answer = ApprovalDecided(**event.model_dump(include=set(ApprovalDecided.model_fields)))
+    return approval.model_copy(update={"answers": (*approval.answers, answer)})
+
+
+def in_approval(approval: Approval | None) -> dict[str, Any]:
+    """What commands about a gate take from it."""
+    if approval is None:
+        return {}
+    names = {"gate", "digest", "evidence", "requirement", "expires_at"}
+    return {"approval": approval.id, **approval.model_dump(include=names)}
+
+
+def is_trainer(release: Asked, person: Person) -> bool:
     """Whether the person trained what they are asked about: their own approval is recorded and does not count."""
     return release.trainer.casefold() in {person.username.casefold(), person.oid.casefold()}
 
 
-def why_not(release: Release, approval: Approval, person: Person) -> str:
+def why_not(release: Asked, approval: Approval, person: Person) -> str:
     """Why the person's approval does not count, or nothing."""
     if is_trainer(release, person):
         return "who trained a model does not count as its approver"
@@ -119,6 +169,6 @@ def satisfied(requirement: Sequence[Sequence[str]], approvers: Sequence[Person])
     )
 
 
-def counted(release: Release, answers: Sequence[ApprovalDecided]) -> list[Person]:
+def counted(release: Asked, answers: Sequence[ApprovalDecided]) -> list[Person]:
     """The people whose approval counts."""
     return [a.person for a in answers if a.decision == "approve" and not is_trainer(release, a.person)]

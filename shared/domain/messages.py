@@ -373,6 +373,16 @@ class ModelPromoted(Outcome):
     noticed_by: str = ""
 
 
+class ModelPromotedWhileTestOwned(ModelPromoted):
+    """The registry has the model version, and something else owns the test deployment."""
+
+
+class TestFreed(Consequence):
+    """Whoever owned the test deployment let go of it."""
+
+    __test__ = False  # not a pytest class
+
+
 class DeployedToTest(Outcome):
     """The test workspace serves the pair."""
 
@@ -391,6 +401,21 @@ class TestInferenceValidated(Outcome):
 
     def onto(self) -> Mapping[str, Any]:
         return {"test": {"job": self.job, "output_uri": self.output_uri, "rows": self.rows}}
+
+
+class TestedBeforeEnvironmentChanged(TestInferenceValidated):
+    """The predictions are usable, and production came to another environment meanwhile: another pair is meant now."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {}
+
+
+class EnvironmentChanged(Consequence):
+    """Production came to another environment: the tested pair is not the one that would be deployed."""
+
+
+class EnvironmentChangedWhileTestOwned(EnvironmentChanged):
+    """Production came to another environment, and something else owns the test deployment."""
 
 
 class TestInferenceRefused(Outcome):

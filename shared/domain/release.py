@@ -19,6 +19,7 @@ class Phase(StrEnum):
     REGISTERED = "registered"
     AWAITING_REGISTRY_APPROVAL = "awaiting registry approval"
     PROMOTING = "promoting"
+    WAITING_FOR_TEST = "waiting for test"
     DEPLOYING_TO_TEST = "deploying to test"
     TESTING = "testing"
     AWAITING_PRODUCTION_APPROVAL = "awaiting production approval"
@@ -53,6 +54,7 @@ UP_TO_READY = (
     Phase.REGISTERED,
     Phase.AWAITING_REGISTRY_APPROVAL,
     Phase.PROMOTING,
+    Phase.WAITING_FOR_TEST,
     Phase.DEPLOYING_TO_TEST,
     Phase.TESTING,
     Phase.AWAITING_PRODUCTION_APPROVAL,
@@ -76,7 +78,19 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     ),
     (Phase.AWAITING_REGISTRY_APPROVAL, m.RegistryApproved): Then(Phase.PROMOTING, (m.PromoteModel,)),
     (Phase.PROMOTING, m.ModelPromoted): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
-    # The pair proves itself in the test workspace.
+    # The pair proves itself in the test workspace, and again when production's environment has changed since.
+    (Phase.PROMOTING, m.ModelPromotedWhileTestOwned): Then(Phase.WAITING_FOR_TEST),
+    (Phase.WAITING_FOR_TEST, m.TestFreed): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
+    (Phase.WAITING_FOR_TEST, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.TESTING, m.TestedBeforeEnvironmentChanged): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
+    (Phase.READY, m.EnvironmentChanged): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
+    (Phase.READY, m.EnvironmentChangedWhileTestOwned): Then(Phase.WAITING_FOR_TEST),
+    (Phase.AWAITING_PRODUCTION_APPROVAL, m.EnvironmentChanged): Then(
+        Phase.DEPLOYING_TO_TEST, (m.WithdrawApproval, m.DeployToTest)
+    ),
+    (Phase.AWAITING_PRODUCTION_APPROVAL, m.EnvironmentChangedWhileTestOwned): Then(
+        Phase.WAITING_FOR_TEST, (m.WithdrawApproval,)
+    ),
     (Phase.DEPLOYING_TO_TEST, m.DeployedToTest): Then(Phase.TESTING, (m.StartTestInference,)),
     (Phase.TESTING, m.TestInferenceValidated): Then(Phase.AWAITING_PRODUCTION_APPROVAL, (m.RequestApproval,)),
     (Phase.TESTING, m.TestInferenceRefused): Then(Phase.FAILED, (m.RaiseAlert,)),
@@ -174,7 +188,16 @@ class Approval(Value):
     answers: tuple[m.ApprovalDecided, ...] = ()
 
 
-class Release(Item):
+class Asked(Item):
+    """Something that people decide about: its gate, how often it was asked, and whose own yes does not count."""
+
+    trainer: str = ""
+    approval: Approval | None = None
+    asked: int = 0
+    withdrawn: str = ""
+
+
+class Release(Asked):
     """One candidate. `champion` is the pair it was last compared with, `previous` what its deployment replaced,
     `ended_in` the phase in which it ended.
 
@@ -186,12 +209,8 @@ class Release(Item):
     version: int
     workspace: str
     environment: str = ""
-    trainer: str = ""
     tags: Mapping[str, str] = {}
     tag_looks: int = 0
-    approval: Approval | None = None
-    asked: int = 0
-    withdrawn: str = ""
     operation: Operation | None = None
     test: Mapping[str, Any] = {}
     champion: Pair | None = None
@@ -223,6 +242,7 @@ RELEASE = Kind(
         Phase.REGISTERED: timedelta(hours=1),
         Phase.AWAITING_REGISTRY_APPROVAL: timedelta(hours=24),
         Phase.PROMOTING: timedelta(hours=1),
+        Phase.WAITING_FOR_TEST: timedelta(days=1),
         Phase.DEPLOYING_TO_TEST: timedelta(hours=2),
         Phase.TESTING: timedelta(hours=2),
         Phase.AWAITING_PRODUCTION_APPROVAL: timedelta(hours=24),

@@ -57,6 +57,11 @@ class Rules(Value):
     out_of_band: OutOfBand = "repair"
     rolls_back: bool = True
     """Whether a failed observation is rolled back without asking; people decide where it is not."""
+    canary_circuits: int = 2
+    wave_circuits: int = 20
+    failure_budget: float = 0.1
+    """The share of circuits whose update may fail before an environment release is halted."""
+    environment_observation: timedelta = timedelta(hours=24)
     retry_after: timedelta = timedelta(minutes=2)
     columns: tuple[str, ...] = ()
     """The circuit's own columns of the table; readings are judged by these (none: by all)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -97,6 +98,14 @@ class RegisteredEnvironment(Value):
 
     version: str
     tags: Mapping[str, str] = {}
+
+
+SEMANTIC_VERSION = r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})"
+
+
+def is_semantic(version: str) -> bool:
+    """Whether the text is a semantic version of three numbers."""
+    return re.fullmatch(SEMANTIC_VERSION, version) is not None
 
 
 def version_numbers(version: str) -> tuple[int, int, int]:

@@ -11,22 +11,38 @@ from shared import records
 from shared.domain import messages as m
 from shared.domain.circuit.scorings import SKIPPED_DAYS
 from shared.domain.discrepancy import Discrepancy
+from shared.domain.environment.messages import PromoteEnvironment
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.hold import Hold
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import FanOut, FanOutPhase
 from shared.domain.machine import Item
-from shared.domain.release import AWAITING, GATES, UP_TO_READY, Phase, Release
+from shared.domain.release import AWAITING, GATES, UP_TO_READY, Asked, Phase, Release
 from shared.domain.rollback import Phase as RollbackPhase
 from shared.domain.rollback import Rollback
 from shared.domain.scoring import QualityCheck, ScoringRun
-from shared.domain.values import OperationState, Stage
+from shared.domain.update import IN_TEST, EnvironmentUpdate
+from shared.domain.update import Phase as UpdatePhase
+from shared.domain.values import ENVIRONMENT, OperationState, Stage
 from shared.relay import Work
-from tests.simulated import PRODUCTION_DEPLOYMENT, PROMOTION, SCORING, TEST_DEPLOYMENT, TEST_INFERENCE
+from tests.simulated import (
+    ENVIRONMENT_PROMOTION,
+    PRODUCTION_DEPLOYMENT,
+    PROMOTION,
+    SCORING,
+    TEST_DEPLOYMENT,
+    TEST_INFERENCE,
+)
 from tests.world import World
 
 OPENED = ("RegistryApproved", "ProductionApproved", "ProductionApprovedWhileOwned", "ProductionApprovedWhileHeld")
-ONCE_A_RELEASE = {PROMOTION, TEST_DEPLOYMENT, TEST_INFERENCE, PRODUCTION_DEPLOYMENT}
+STARTED_BY: Mapping[str, tuple[type[m.Command], ...]] = {
+    PROMOTION: (m.PromoteModel,),
+    ENVIRONMENT_PROMOTION: (PromoteEnvironment,),
+    TEST_DEPLOYMENT: (m.DeployToTest,),
+    TEST_INFERENCE: (m.StartTestInference,),
+    PRODUCTION_DEPLOYMENT: (m.DeployToProduction, m.DeployRepair),
+}
 
 
 def check_always(world: World) -> None:
@@ -35,7 +51,10 @@ def check_always(world: World) -> None:
         _the_circuit_says_who_owns_what(world, circuit)
         _the_circuit_forgets_no_commit(world, circuit)
         for release in world.releases(circuit):
-            _every_gate_was_opened_by_who_may(world, release)
+            _every_gate_was_opened_by_who_may(world, circuit, release)
+    for item in world.items(ENVIRONMENT).values():
+        if isinstance(item, Asked):
+            _every_gate_was_opened_by_who_may(world, ENVIRONMENT, item)
     for item in _open_items(world):
         assert item.deadline is not None, f"{item.id} is {item.phase} without a deadline"
         assert _deadline_is_pending(world, item), f"nothing will ever end {item.id}, which is {item.phase}"
@@ -52,7 +71,7 @@ def check_at_rest(world: World) -> None:
     _every_version_has_its_release(world)
     _every_commit_reached_its_circuits(world)
     commands = {(type(command), command.item) for command in world.done}
-    for root in (LAKE, FLEET, *world.fleet.circuits()):
+    for root in (LAKE, FLEET, ENVIRONMENT, *world.fleet.circuits()):
         for item in world.items(root).values():
             _history_is_gapless(world, root, item)
             _nothing_ended_before_its_time(world, root, item)
@@ -78,7 +97,7 @@ def check_replay_changes_nothing(world: World) -> None:
 
 def _open_items(world: World) -> list[Item]:
     found = []
-    for root in (LAKE, FLEET, *world.fleet.circuits()):
+    for root in (LAKE, FLEET, ENVIRONMENT, *world.fleet.circuits()):
         found += [item for item in world.items(root).values() if item.phase not in records.KINDS[type(item)].ends]
     return found
 
@@ -106,6 +125,14 @@ def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
     in_production = [r.id for r in releases if r.phase in (Phase.DEPLOYING_TO_PRODUCTION, Phase.OBSERVING)]
     in_production += [r.id for r in _discrepancies(world, circuit) if r.phase == "repairing"]
     in_production += [r.id for r in _rollbacks(world, circuit) if r.phase == RollbackPhase.ROLLING_BACK]
+    updates = _updates(world, circuit)
+    in_test += [update.id for update in updates if update.phase in IN_TEST]
+    in_production += [update.id for update in updates if update.phase == UpdatePhase.DEPLOYING_TO_PRODUCTION]
+    for update in updates:
+        if update.phase == UpdatePhase.WAITING_FOR_TEST:
+            assert root.test_owner, f"{update.id} waits for a test deployment that nobody owns"
+        if update.phase == UpdatePhase.WAITING_FOR_PRODUCTION:
+            assert root.production_owner, f"{update.id} waits for a production that nobody owns"
     assert in_test == ([root.test_owner] if root.test_owner else []), in_test
     assert in_production == ([root.production_owner] if root.production_owner else []), in_production
     # A version that is only told of may be no candidate at all: it is one once the platform has described it.
@@ -125,6 +152,10 @@ def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
     assert not {proved.pair for proved in root.proved} & set(root.condemned), "a condemned pair is a target"
     if not root.production_owner:
         assert root.desired == root.serving, f"nobody deploys {root.desired} instead of {root.serving}"
+
+
+def _updates(world: World, circuit: str) -> list[EnvironmentUpdate]:
+    return [item for item in world.items(circuit).values() if isinstance(item, EnvironmentUpdate)]
 
 
 def _rollbacks(world: World, circuit: str) -> list[Rollback]:
@@ -162,16 +193,16 @@ def _the_circuit_forgets_no_commit(world: World, circuit: str) -> None:
     assert root.delta_version == max(heard, default=None), f"{circuit} forgot a commit"
 
 
-def _every_gate_was_opened_by_who_may(world: World, release: Release) -> None:
-    for line in world.history(release.circuit, release.id):
+def _every_gate_was_opened_by_who_may(world: World, root: str, release: Asked) -> None:
+    for line in world.history(root, release.id):
         if str(line["event"]) in (*OPENED, "ApprovalCounted", "ApprovalRejected"):
             detail = line["detail"]
             person = m.Person.model_validate(detail["person"])
-            requirement = world.fleet.rules(release.circuit).requirements[GATES[Phase(line["before"])]]
+            requirement = world.fleet.rules(root).requirements[GATES[Phase(line["before"])]]
             alone = line["event"] in OPENED and person.username == release.trainer
             assert not alone, f"{release.id} was approved by its trainer alone"
             assert any(set(groups) & set(person.groups) for groups in requirement), f"{person.name} may not answer"
-            asked = world.documents.read(f"evidence/{release.circuit}/{records.safe(detail['approval'])}.json")
+            asked = world.documents.read(f"evidence/{root}/{records.safe(detail['approval'])}.json")
             assert asked is None or asked["digest"] == detail["digest"], f"{person.name} approved something else"
 
 
@@ -183,11 +214,9 @@ def _every_effect_once(world: World) -> None:
         rollback = world.items(item.partition("!")[0]).get(item)
         if isinstance(rollback, Rollback):
             assert count <= rollback.attempt, f"{item} deployed {count} times in {rollback.attempt} attempts"
-        elif purpose in ONCE_A_RELEASE and "!" in item:
-            assert count == 1, f"{item} deployed {count} times"
-        elif purpose in ONCE_A_RELEASE:
-            restarted = sum(event.startswith("Restarted") for event in world.events(item))
-            assert count <= 1 + restarted, f"{purpose} of {item} was started {count} times"
+        elif purpose in STARTED_BY:
+            commanded = _times_commanded(world, item, STARTED_BY[purpose])
+            assert count <= commanded, f"{purpose} of {item} was started {count} times, and commanded {commanded}"
         if purpose == SCORING:
             run = world.items(item.partition("@")[0]).get(item)
             assert isinstance(run, ScoringRun), f"{item} was scored and is not there"
@@ -199,12 +228,22 @@ def _every_effect_once(world: World) -> None:
     assert all(count == 1 for count in world.approvals.asked.values()), world.approvals.asked
 
 
+def _times_commanded(world: World, identity: str, commands: tuple[type[m.Command], ...]) -> int:
+    root = identity.partition("!")[0].partition(":")[0]
+    table = records.KINDS[type(world.items(root)[identity])].table
+    given = {(before, event.__name__) for (before, event), then in table.items() if set(commands) & set(then.commands)}
+    return sum((line["before"], line["event"]) in given for line in world.history(root, identity))
+
+
 def _what_is_deployed_was_proved_and_is_what_it_is_said_to_be(world: World, circuit: str) -> None:
     for operation in world.operations.started.values():
         if operation.purpose == PRODUCTION_DEPLOYMENT and operation.circuit == circuit:
             item = operation.command_id.rsplit(".", 2)[0]
             assert (circuit, operation.pair) in world.platform.tested, f"{item}'s pair was never tested as that pair"
-            if "!discrepancy." in item:
+            if "!environment." in item:
+                release = f"{ENVIRONMENT}:{item.partition('!environment.')[2]}"
+                assert {"RegistryApproved", "ProductionApproved"} <= set(world.events(release)), f"{item} was not asked"
+            elif "!discrepancy." in item:
                 (repair,) = [each for each in _discrepancies(world, circuit) if each.id == item]
                 assert operation.pair == repair.recorded, f"{item} deployed {operation.pair}"
             elif "!" in item:
@@ -225,6 +264,7 @@ def _a_rollback_went_to_what_had_proved_itself(world: World, circuit: str, ident
     earlier = [r for r in _rollbacks(world, circuit) if r.created_at < rollback.created_at]
     assert rollback.target not in {r.bad for r in earlier}, f"{identity} went to what had been rolled back"
     live = [r.pair for r in world.releases(circuit) if "ObservationPassed" in world.events(r.id)]
+    live += [update.pair for update in _updates(world, circuit) if update.pair and update.proved]
     assert rollback.target in live, f"{identity} went to {rollback.target}, which never proved itself"
 
 
@@ -287,14 +327,14 @@ def _gates_are_open_where_people_are_asked(world: World) -> None:
     asking = {
         item.approval.id
         for item in _open_items(world)
-        if isinstance(item, Release) and item.phase in GATES and item.approval
+        if isinstance(item, Asked) and item.phase in GATES and item.approval
     }
     asked = set(world.approvals.open)
     answered = {
         approval.id
-        for circuit in world.fleet.circuits()
-        for release in world.releases(circuit)
-        if (approval := release.approval) and approval.answers
+        for root in (ENVIRONMENT, *world.fleet.circuits())
+        for release in world.items(root).values()
+        if isinstance(release, Asked) and (approval := release.approval) and approval.answers
     } | {str(line["detail"]["approval"]) for line in _lines(world) if str(line["event"]) in OPENED}
     assert asking <= asked, f"nobody was asked about {asking - asked}"
     assert asked - asking <= answered, f"people are still asked about {asked - asking - answered}"
@@ -303,9 +343,10 @@ def _gates_are_open_where_people_are_asked(world: World) -> None:
 def _lines(world: World) -> list[Mapping[str, Any]]:
     return [
         line
-        for circuit in world.fleet.circuits()
-        for release in world.releases(circuit)
-        for line in world.history(circuit, release.id)
+        for root in (ENVIRONMENT, *world.fleet.circuits())
+        for release in world.items(root).values()
+        if isinstance(release, Asked)
+        for line in world.history(root, release.id)
     ]
 
 

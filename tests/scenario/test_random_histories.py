@@ -19,6 +19,8 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, note, seed, settings
 
 from shared.application import Application
+from shared.domain.environment import EnvironmentRelease
+from shared.domain.environment.messages import EnvironmentRollbackOrdered, HaltOrdered, WavesResumed
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.messages import (
@@ -35,8 +37,9 @@ from shared.domain.messages import (
     UpkeepDue,
 )
 from shared.domain.release import GATES, Approval
+from shared.domain.release import Asked as AskedOfPeople
 from shared.domain.rules import Rules
-from shared.domain.values import OperationState
+from shared.domain.values import ENVIRONMENT, OperationState, version_numbers
 from shared.ledger import Ledger
 from shared.rescoring import Asked, Rescoring
 from tests import builders
@@ -102,8 +105,9 @@ class Answered:
 
 
 def _open_gates(world: World) -> list[Approval]:
-    releases = [release for circuit in world.fleet.circuits() for release in world.releases(circuit)]
-    return [r.approval for r in releases if r.phase in GATES and r.approval]
+    roots = (ENVIRONMENT, *world.fleet.circuits())
+    asked = [item for root in roots for item in world.items(root).values() if isinstance(item, AskedOfPeople)]
+    return [item.approval for item in asked if item.phase in GATES and item.approval]
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,43 @@ class Released:
                 world.told(builders.decided(approval.id, approval.digest, lift_hold="hold" in approval.evidence))
         if self.readings:
             world.commit()
+
+
+@dataclass(frozen=True)
+class EnvironmentReleased:
+    """A newer environment is registered, and both groups say yes to whatever it asks for so many times half an hour."""
+
+    rounds: int
+    times: int
+    breaking: bool
+
+    def happen(self, world: World) -> None:
+        version = f"1.{1 + len(world.platform.dev_environments)}.0"
+        for _ in range(self.times):
+            tags = {"backward_compatible": "false", "requires_retrain": "true"} if self.breaking else {}
+            release = world.register_environment(version, tags=tags)
+        for _ in range(self.rounds):
+            world.run(minutes=30)
+            for approval in _open_gates(world):
+                if approval.id.startswith(release):
+                    for person in (builders.ENGINEER, builders.DIRECTOR):
+                        world.told(builders.decided(approval.id, approval.digest, person))
+
+
+@dataclass(frozen=True)
+class EnvironmentOrdered:
+    """An operator orders something of the newest environment's release, perhaps told twice."""
+
+    order: type[HaltOrdered | WavesResumed | EnvironmentRollbackOrdered]
+    times: int
+
+    def happen(self, world: World) -> None:
+        versions = [item.version for item in world.items(ENVIRONMENT).values() if isinstance(item, EnvironmentRelease)]
+        if versions:
+            newest = max(versions, key=version_numbers)
+            order = builders.ordered(self.order, circuit=ENVIRONMENT, version=newest)
+            for _ in range(self.times):
+                world.told(order)
 
 
 @dataclass(frozen=True)
@@ -325,7 +366,17 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
         st.builds(Ordered, circuit, st.sampled_from((FleetStopped, FleetResumed, FleetResumed)), few),
     )
     released: st.SearchStrategy[Action] = st.builds(Released, circuit, st.sampled_from((2, 4, 6, 8)), st.booleans())
-    return st.one_of(commit, register, Yes, AnyAnswer, released, released, ordered, ordered, others)
+    environments: st.SearchStrategy[Action] = st.one_of(
+        st.builds(
+            EnvironmentReleased, st.sampled_from((1, 3, 6)), st.integers(1, 2), st.sampled_from((False, False, True))
+        ),
+        st.builds(
+            EnvironmentOrdered,
+            st.sampled_from((HaltOrdered, WavesResumed, EnvironmentRollbackOrdered)),
+            st.integers(1, 2),
+        ),
+    )
+    return st.one_of(commit, register, Yes, AnyAnswer, released, released, ordered, ordered, environments, others)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,14 @@ ROUTES = {
     "roll_back": ("POST", "circuits/{circuit}/rollback"),
     "hold": ("POST", "circuits/{circuit}/hold"),
     "resume": ("POST", "circuits/{circuit}/resume"),
+    "list_environments": ("GET", "environments"),
+    "release_environment": ("POST", "environments/{version}"),
+    "show_environment": ("GET", "environments/{version}"),
+    "preview_environment": ("GET", "environments/{version}/preview"),
+    "show_environment_history": ("GET", "environments/{version}/history"),
+    "halt_environment": ("POST", "environments/{version}/halt"),
+    "resume_environment": ("POST", "environments/{version}/resume"),
+    "roll_back_environment": ("POST", "environments/{version}/rollback"),
     "list_dead_letters": ("GET", "dead-letters"),
     "show_dead_letter": ("GET", "dead-letters/{letter}"),
     "replay_dead_letter": ("POST", "dead-letters/{letter}/replay"),
@@ -64,8 +72,15 @@ TIMERS = {
     "reconcile_production": "%RECONCILE_SCHEDULE%",
     "read_newest_commit": "%RECONCILE_SCHEDULE%",
     "look_at_gates": "%RECONCILE_SCHEDULE%",
+    "look_for_environments": "%RECONCILE_SCHEDULE%",
 }
-EVENTS = {"on_model_registered", "on_run_changed", "on_delta_log_written", "on_etl_completed"}
+EVENTS = {
+    "on_model_registered",
+    "on_run_changed",
+    "on_delta_log_written",
+    "on_etl_completed",
+    "on_environment_registered",
+}
 QUEUES = {"on_work": "%WORK_QUEUE%", "on_poisoned_work": "%WORK_QUEUE%-poison"}
 
 

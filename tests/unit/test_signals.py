@@ -24,6 +24,7 @@ from shared.signals import Signals
 from shared.subscriptions import (
     BLOB_CREATED,
     BLOB_RENAMED,
+    ENVIRONMENT_REGISTERED,
     ETL_COMPLETED,
     MODEL_REGISTERED,
     RUN_COMPLETED,
@@ -179,6 +180,20 @@ def test_a_completed_etl_run_makes_us_read_its_commit_or_the_newest(
     content = {"runId": "etl-1", "tableId": "t", "version": version, "report": "runs/1.json"}
     assert signals.hear(document(ETL_COMPLETED, content, OWN, dataVersion="1.0")) == "looking"
     assert [command.version for command in looks(world)] == [read]
+
+
+def test_a_registered_environment_begins_its_release(world: World, signals: Signals) -> None:
+    world.platform.dev_environments["1.1.0"] = {"backward_compatible": "true", "requires_retrain": "false"}
+    assert signals.hear(document(ENVIRONMENT_REGISTERED, {"version": "1.1.0"}, OWN)) == "applied"
+    world.run(minutes=5)
+    assert world.phase("sensor-forecast-env:1.1.0") == "awaiting registry approval"
+
+
+@pytest.mark.parametrize("version", ["1.1", "latest", "01.1.0", "1.1.0-rc1", 110, None])
+def test_an_environment_that_has_no_semantic_version_is_refused(
+    world: World, signals: Signals, version: object
+) -> None:
+    assert "data.version" in refused(world, signals, document(ENVIRONMENT_REGISTERED, {"version": version}, OWN))
 
 
 def sample(name: str) -> dict[str, Any]:

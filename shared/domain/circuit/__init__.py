@@ -20,11 +20,12 @@ from shared.domain.circuit.rollbacks import Rollbacks
 from shared.domain.circuit.root import Circuit
 from shared.domain.circuit.scorings import Scorings
 from shared.domain.circuit.trainings import Trainings
+from shared.domain.circuit.updates import Updates
 from shared.domain.machine import Decision, Item, Kind
 from shared.domain.release import release_id
 from shared.domain.rules import Rules
 
-PARTS: tuple[type[Part[Any]], ...] = (Rollbacks, Releases, Holds, Discrepancies, Checks, Scorings, Trainings)
+PARTS: tuple[type[Part[Any]], ...] = (Rollbacks, Updates, Releases, Holds, Discrepancies, Checks, Scorings, Trainings)
 """In the order in which they say what follows, and are next for a production that is free: what frees or takes it comes
 before what is scored there."""
 KINDS: dict[type[Item], Kind] = {part.kind.item: part.kind for part in PARTS}

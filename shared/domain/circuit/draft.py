@@ -14,6 +14,8 @@ from shared.domain.machine import Draft, Item, Kind, Line, NotAllowed, NotNow, T
 from shared.domain.rules import Rules
 from shared.domain.values import Pair
 
+PartT = TypeVar("PartT", bound="Part[Any]")
+
 
 class CircuitDraft(Draft):
     """One circuit while one event is followed; what each kind decides is in its `Part`."""
@@ -45,6 +47,12 @@ class CircuitDraft(Draft):
         if self.hold:
             return f"on hold by {self.hold.by}: {self.hold.why}"
         return self.rules.standstill(self.now)
+
+    def part(self, kind: type[PartT]) -> PartT:
+        """The part of that class."""
+        found = self._parts[kind.kind.item]
+        assert isinstance(found, kind)
+        return found
 
     def update(self, **changed: Any) -> None:
         """Change the circuit itself, and note since when what it says of production holds."""

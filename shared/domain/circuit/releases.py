@@ -15,7 +15,7 @@ from shared.domain.machine import Item, Line, NotAllowed, NotNow, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import RELEASE, Phase, Release, release_id
 from shared.domain.scoring import LIMIT_TAGS, ScoringRun, limits
-from shared.domain.values import Channel, Gate, Pair
+from shared.domain.values import Gate, Pair, version_numbers
 
 _KEPT_TAGS = ("mae", "rmse", "r2", "naive_mae", "skill", *LIMIT_TAGS)
 
@@ -99,14 +99,15 @@ class Releases(Part[Release]):
         return [Line(RELEASE, self._restart(release)(**event.model_dump()), release.id)]
 
     def _restart(self, release: Release) -> type[m.RestartRequested]:
-        match release.ended_in:
+        tested = release.ended_in in (Phase.AWAITING_PRODUCTION_APPROVAL, Phase.READY, Phase.DEPLOYING_TO_PRODUCTION)
+        match Phase.TESTING if tested and self._meant(release) != release.pair else release.ended_in:
             case Phase.REGISTERED:
                 return m.RestartedAtRegistration
             case Phase.AWAITING_REGISTRY_APPROVAL:
                 return m.RestartedAtRegistryGate
             case Phase.PROMOTING:
                 return m.RestartedAtPromotion
-            case Phase.DEPLOYING_TO_TEST | Phase.TESTING:
+            case Phase.WAITING_FOR_TEST | Phase.DEPLOYING_TO_TEST | Phase.TESTING:
                 if self.root.test_owner:
                     raise NotAllowed(
                         f"{self.root.test_owner} owns the test deployment now; try again when it has ended"
@@ -119,29 +120,14 @@ class Releases(Part[Release]):
 
     def _decided(self, event: m.ApprovalDecided) -> list[Line]:
         release = self.draft.items.get(event.approval.rsplit(":", 2)[0])
-        approval = release.approval if isinstance(release, Release) else None
-        if not isinstance(release, Release) or approval is None or approval.id != event.approval:
-            raise NotAllowed(f"approval {event.approval} is not open", "closed")
-        if r.GATES.get(Phase(release.phase)) is not approval.gate:
-            raise NotAllowed(f"approval {event.approval} is closed: the release is {release.phase}", "closed")
-        if event.channel is not approval.channel:
-            where = approval.asked_at or approval.channel
-            raise NotAllowed(f"approval {event.approval} is answered elsewhere: {where}", "elsewhere")
-        if event.digest != approval.digest:
-            raise NotAllowed(
-                f"the evidence of {event.approval} has changed since you read it: read it again", "changed"
-            )
-        if not approvals.may_answer(approval, event.person):
-            asked = " and ".join(" or ".join(groups) for groups in approval.requirement)
-            raise NotAllowed(f"{event.person.username} is not in a group that this gate asks ({asked})", "forbidden")
+        approval = approvals.expect_open(release, event)
+        assert isinstance(release, Release)
         if event.lift_hold and not self._may_lift(approval):
             raise NotAllowed(
                 f"the evidence of {event.approval} shows no hold that stands: answer without lifting it, or resume the"
                 " circuit",
                 "changed",
             )
-        if event.identity in {answer.identity for answer in approval.answers}:
-            raise NotNow("this answer is recorded already")
         answered = self._answer(release, approval, event)
         lines = [Line(RELEASE, answered, release.id)]
         lifts = [answer for answer in (*approval.answers, event) if answer.lift_hold]
@@ -159,13 +145,8 @@ class Releases(Part[Release]):
         fields = event.model_dump()
         if event.decision == "reject":
             return m.ApprovalRejected(**fields)
-        note = approvals.why_not(release, approval, event.person)
-        if note and event.channel is Channel.DEVOPS:  # one answer closes the question there
-            return m.AnswerUsedUp(**fields, note=note)
-        if note:
-            return m.ApprovalCounted(**fields, counts=False, note=note)
-        if not approvals.satisfied(approval.requirement, approvals.counted(release, (*approval.answers, event))):
-            return m.ApprovalCounted(**fields, counts=True, note="the gate asks for more approvals")
+        if counted := approvals.not_enough(release, approval, event):
+            return counted
         if approval.gate is Gate.REGISTRY:
             return m.RegistryApproved(**fields)
         if self.root.production_owner:
@@ -185,7 +166,22 @@ class Releases(Part[Release]):
             return m.EvidenceChanged(**event.model_dump())
         if release.phase == Phase.READY:
             return self._at_ready(release, event)
+        if isinstance(event, m.ModelPromoted) and self.root.test_owner:
+            return m.ModelPromotedWhileTestOwned(**event.model_dump())
+        if isinstance(event, m.TestInferenceValidated) and self._meant(release) != release.pair:
+            return m.TestedBeforeEnvironmentChanged(**event.model_dump())
         return event
+
+    def _meant(self, release: Release) -> Pair:
+        """The pair that a deployment would make: the model, with the newer of its environment and what serves.
+
+        Where these differ in their MAJOR number, the model takes the environment that it was trained with.
+        """
+        trained, serving = release.tags.get("environment_version", release.environment), self.root.serving
+        environments = [trained]
+        if serving and version_numbers(serving.environment)[0] == version_numbers(trained)[0]:
+            environments.append(serving.environment)
+        return Pair(model=release.version, environment=max(environments, key=version_numbers))
 
     def _at_ready(self, release: Release, event: m.Outcome) -> m.Event:
         withheld = self.draft.withheld()
@@ -206,11 +202,7 @@ class Releases(Part[Release]):
         if isinstance(event, (m.TagsMissing, m.ModelRegisteredAgain)):
             changed["tag_looks"] = release.tag_looks + 1
         if isinstance(event, m.ApprovalDecided) and release.approval:
-            answers = (
-                *release.approval.answers,
-                m.ApprovalDecided(**event.model_dump(include=set(m.ApprovalDecided.model_fields))),
-            )
-            changed["approval"] = release.approval.model_copy(update={"answers": answers})
+            changed["approval"] = approvals.answered(release.approval, event)
         if isinstance(event, m.ApprovalRequested) and release.approval:
             changed["approval"] = release.approval.model_copy(update={"asked_at": event.asked_at})
         if isinstance(event, (m.ObservationCounted, m.ObservationPassed)):
@@ -218,26 +210,16 @@ class Releases(Part[Release]):
         before = self.draft.items.get(release.id)
         if before and release.phase in r.ENDS and before.phase not in r.ENDS:
             changed["ended_in"] = before.phase
+        if begun and release.phase == Phase.DEPLOYING_TO_TEST:
+            changed["environment"] = self._meant(release).environment
         if release.phase == Phase.READY:
             changed |= self._held(release, event)
         if m.RequestApproval in then.commands:
             gate = r.GATES[Phase(release.phase)]
-            changed |= {
-                "withdrawn": release.approval.id if release.approval else "",
-                "champion": self.root.serving,
-                "asked": release.asked + 1,
-                "approval": approvals.ask(
-                    release,
-                    gate,
-                    self.root.serving,
-                    self.rules.requirements[gate],
-                    self.now,
-                    self.rules.approval_timeout,
-                    self.rules.approval_channel,
-                    hold=self.draft.hold if gate is Gate.PRODUCTION else None,
-                ),
-                "deadline": self.now + self.rules.approval_timeout,
-            }
+            hold = self.draft.hold if gate is Gate.PRODUCTION else None
+            shown = approvals.evidence(release, gate, self.root.serving, hold)
+            asked = approvals.ask(release, shown, self.rules, self.now)
+            changed |= {"champion": self.root.serving, **approvals.opened(release, asked)}
         elif release.phase in r.ENDS and release.approval:
             changed["withdrawn"] = release.approval.id
         if release.phase == Phase.DEPLOYING_TO_PRODUCTION and self.root.production_owner != release.id:
@@ -298,14 +280,18 @@ class Releases(Part[Release]):
         return [Line(RELEASE, superseded, release.id) for release in older]
 
     def champion_changed(self, by: str) -> list[Line]:
-        changed = m.ChampionChanged(root=self.root.id)
+        waiting = (*r.AWAITING, Phase.READY)
         return [
-            Line(RELEASE, changed, release.id)
+            Line(RELEASE, self._compared_with_another(release), release.id)
             for release in self.open()
-            if release.id != by
-            and release.phase in (*r.AWAITING, Phase.READY)
-            and release.champion != self.root.serving
+            if release.id != by and release.phase in waiting and release.champion != self.root.serving
         ]
+
+    def _compared_with_another(self, release: Release) -> m.Event:
+        if release.phase == Phase.AWAITING_REGISTRY_APPROVAL or self._meant(release) == release.pair:
+            return m.ChampionChanged(root=self.root.id)
+        changed = m.EnvironmentChangedWhileTestOwned if self.root.test_owner else m.EnvironmentChanged
+        return changed(root=self.root.id)
 
     def next_for_production(self) -> list[Line]:
         ready = [release for release in self.open() if release.phase == Phase.READY]
@@ -361,15 +347,7 @@ class Releases(Part[Release]):
             offered["held_looks"] = item.held_looks
         if item.phase in (Phase.REGISTERED, Phase.AWAITING_REGISTRY_APPROVAL):
             offered["looks"] = item.tag_looks
-        if item.approval:
-            offered |= {
-                "approval": item.approval.id,
-                "gate": item.approval.gate,
-                "digest": item.approval.digest,
-                "evidence": item.approval.evidence,
-                "requirement": item.approval.requirement,
-                "expires_at": item.approval.expires_at,
-            }
+        offered |= approvals.in_approval(item.approval)
         return offered
 
     def delay(self, item: Release) -> timedelta:

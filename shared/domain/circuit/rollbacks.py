@@ -52,7 +52,22 @@ class Rollbacks(Part[Rollback]):
     def _came_back(self) -> bool:
         return self.root.served_by in {rollback_id(self.root.id, n + 1) for n in range(self.root.rollbacks)}
 
-    def _begin(self, bad: Pair, target: Pair | None, by: str, reason: str) -> Iterator[Line]:
+    def back_from_environment(self, version: str, by: str) -> Iterator[Line]:
+        """Back to what proved itself without the environment: the same model where it has, else what served last.
+
+        No hold follows: what failed is the environment, and newer models go on with the one before.
+        """
+        bad = self.root.desired or self.root.serving
+        assert bad is not None, "an environment that serves has a model with it"
+        without = [proved.pair for proved in self.root.proved if proved.pair.environment != version]
+        same = [pair for pair in without if pair.model == bad.model]
+        target = next(iter((*same, *without)), None)
+        reason = f"environment {version} is taken back"
+        if not same:
+            reason += f"; model {bad.model} never proved itself without it, so look at what serves now"
+        yield from self._begin(bad, target, by, reason, hold=False)
+
+    def _begin(self, bad: Pair, target: Pair | None, by: str, reason: str, hold: bool = True) -> Iterator[Line]:
         number = self.root.rollbacks + 1
         created = {
             "id": rollback_id(self.root.id, number),
@@ -63,7 +78,8 @@ class Rollbacks(Part[Rollback]):
             "reason": reason if target else f"no other pair has proved itself, so nothing serves: {reason}",
         }
         begun = m.RollbackBegun if target else m.RollbackToNothing
-        yield place(self, by, f"rolled back: {reason}", bad.model)
+        if hold:
+            yield place(self, by, f"rolled back: {reason}", bad.model)
         yield Line(ROLLBACK, begun(root=self.root.id, by=by, reason=reason), created=created)
 
     def outcome(self, rollback: Rollback, event: m.Outcome) -> m.Event:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from shared.domain.machine import Root
+from shared.domain.update import Standing
 from shared.domain.values import Pair, Value
 
 PAIRS_KEPT = 10
@@ -42,6 +43,7 @@ class Circuit(Root):
     scoring: bool = True
     rollbacks: int = 0
     discrepancies: int = 0
+    update: Standing | None = None
     hold: str = ""
     holds: int = 0
     newest_version: int = 0

@@ -13,6 +13,8 @@ from shared.domain.machine import Item, Line, NotAllowed, NotNow, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import Release
 from shared.domain.scoring import SCORING, Phase, ScoringRun, limits, scoring_id
+from shared.domain.update import UPDATE, EnvironmentUpdate
+from shared.domain.update import Phase as UpdatePhase
 from shared.domain.values import Pair
 
 SKIPPED_DAYS = 14
@@ -79,7 +81,8 @@ class Scorings(Part[ScoringRun]):
         return run.model_copy(update=changed)
 
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
-        if isinstance(item, Release) and item.phase in (r.Phase.OBSERVING, *r.ENDS):
+        updated = isinstance(item, EnvironmentUpdate) and item.phase in (UpdatePhase.OBSERVING, *UPDATE.ends)
+        if updated or (isinstance(item, Release) and item.phase in (r.Phase.OBSERVING, *r.ENDS)):
             yield from self._due(self.rules.origin(self.now))
         if isinstance(event, m.RolledBack):
             yield from self._verify(self.rules.origin(self.now))

@@ -10,6 +10,7 @@ import pytest
 from shared.domain import approvals
 from shared.domain.messages import ApprovalDecided, Person
 from shared.domain.release import Phase, Release
+from shared.domain.rules import Rules
 from shared.domain.values import Gate, Pair
 from tests.builders import (
     CIRCUIT,
@@ -121,8 +122,8 @@ def test_the_digest_does_not_depend_on_the_order_of_what_is_shown() -> None:
 
 
 def test_each_time_a_release_asks_it_is_another_approval_with_its_own_end() -> None:
-    first = approvals.ask(release(asked=0), Gate.REGISTRY, None, EITHER, START, timedelta(hours=24))
-    second = approvals.ask(release(asked=1), Gate.REGISTRY, None, EITHER, START, timedelta(hours=24))
+    first = approvals.ask(release(asked=0, phase=Phase.AWAITING_REGISTRY_APPROVAL), {}, Rules(), START)
+    second = approvals.ask(release(asked=1, phase=Phase.AWAITING_REGISTRY_APPROVAL), {}, Rules(), START)
     assert first.id != second.id
     assert first.digest == second.digest
     assert first.expires_at == START + timedelta(hours=24)
@@ -209,7 +210,7 @@ def test_evidence_names_the_data_and_the_pictures() -> None:
 
 
 def test_only_people_of_a_group_that_is_asked_may_answer() -> None:
-    asked = approvals.ask(release(), Gate.PRODUCTION, CHAMPION, EITHER, START, timedelta(hours=24))
+    asked = approvals.ask(release(), {}, Rules(), START)
     assert approvals.may_answer(asked, ENGINEER) and approvals.may_answer(asked, DIRECTOR)
     assert not approvals.may_answer(asked, STRANGER)
 

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from shared import environment_handlers  # noqa: F401 (registers its handlers)
 from shared.domain import messages as m
 from shared.domain.circuit import KINDS as CIRCUIT_KINDS
 from shared.domain.circuit import Circuit, draft
 from shared.domain.circuit.root import Proved
+from shared.domain.environment import KINDS as ENVIRONMENT_KINDS
+from shared.domain.environment import Environment, EnvironmentDraft
+from shared.domain.environment.messages import ToldOfEnvironment
 from shared.domain.fleet import KINDS as FLEET_KINDS
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.fleet import FleetDraft, FleetState
@@ -24,11 +28,11 @@ from shared.domain.release import RELEASE, RESTARTS, Phase
 from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING, ScoringRun
 from shared.domain.scoring import Phase as ScoringPhase
-from shared.domain.values import Pair
+from shared.domain.values import ENVIRONMENT, Pair
 from shared.handlers import HANDLERS
 from tests.builders import CIRCUIT, ENGINEER, START, model_tags
 
-KINDS = (*CIRCUIT_KINDS.values(), *LAKE_KINDS.values(), *FLEET_KINDS.values())
+KINDS = (*CIRCUIT_KINDS.values(), *LAKE_KINDS.values(), *FLEET_KINDS.values(), *ENVIRONMENT_KINDS.values())
 NOW = START + timedelta(minutes=1)
 FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)} | {
     (end, restart) for ends in RESTARTS.values() for end in ends for restart in m.RestartRequested.__subclasses__()
@@ -36,7 +40,20 @@ FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)} | {
 """What a person's order may still do to a release that has ended."""
 
 PAIR, BEFORE = (Pair(model=version, environment="1.0.0") for version in (1, 0))
+TEXTS = {"version": "1.1.0", "cursor": CIRCUIT}
+"""Fields that are texts about environments and numbers elsewhere."""
 EXAMPLES: dict[str, Any] = {
+    "canaries": (CIRCUIT,),
+    "left": 1,
+    "more": True,
+    "order": f"{ENVIRONMENT}:1.1.0!offer.1",
+    "owner": f"{ENVIRONMENT}:1.0.1",
+    "pending": 1,
+    "preview_uri": "memory://preview",
+    "remaining": 20,
+    "serves": str(BEFORE),
+    "touched": 11,
+    "troubled": (CIRCUIT,),
     "approval": f"{CIRCUIT}:1:registry:1",
     "asked": "fill-2026-01-30",
     "asked_at": START,
@@ -121,9 +138,14 @@ def example(message: type[Any], **changed: Any) -> Any:
     fields = {name: EXAMPLES[name] for name, field in message.model_fields.items() if field.is_required()}
     if message is m.ApprovalCounted:
         fields["counts"] = True
+    fields |= {name: text for name, text in TEXTS.items() if _is_text(message, name)}
     if message is m.LastSliceRead:
         fields["next_cursor"] = None
     return message(**{**fields, **changed})
+
+
+def _is_text(kind: type[Any], name: str) -> bool:
+    return name in kind.model_fields and kind.model_fields[name].annotation is str
 
 
 def every(kind: type[Any]) -> Iterator[type[Any]]:
@@ -132,9 +154,8 @@ def every(kind: type[Any]) -> Iterator[type[Any]]:
         yield from every(subclass)
 
 
-EVENTS = sorted(
-    set(every(m.Event)) - {m.Outcome, m.Consequence, m.Order, m.ReleaseOrder}, key=lambda event: event.__name__
-)
+BASES = {m.Outcome, m.Consequence, m.Order, m.ReleaseOrder, ToldOfEnvironment}
+EVENTS = sorted(set(every(m.Event)) - BASES, key=lambda event: event.__name__)
 COMMANDS = sorted(every(m.Command), key=lambda command: command.__name__)
 
 DECIDED = {
@@ -145,17 +166,20 @@ DECIDED = {
         awaiting registry approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected, ApprovalRequested,
             CancelRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, EvidenceChanged, GateCancelled,
             GateSkipped, GateTimedOut, ModelRegisteredAgain, RegistryApproved, SupersededByNewer
-        promoting | CancelRequested, CommandPoisoned, DeadlinePassed, ModelPromoted, OperationFailed, OperationStarted,
-            StillRunning, SupersededByNewer
+        promoting | CancelRequested, CommandPoisoned, DeadlinePassed, ModelPromoted, ModelPromotedWhileTestOwned,
+            OperationFailed, OperationStarted, StillRunning, SupersededByNewer
+        waiting for test | CancelRequested, DeadlinePassed, SupersededByNewer, TestFreed
         deploying to test | CancelRequested, CommandPoisoned, DeadlinePassed, DeployedToTest, OperationFailed,
             OperationStarted, StillRunning, SupersededByNewer
         testing | CancelRequested, CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning,
-            SupersededByNewer, TestInferenceRefused, TestInferenceValidated
+            SupersededByNewer, TestInferenceRefused, TestInferenceValidated, TestedBeforeEnvironmentChanged
         awaiting production approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
-            ApprovalRequested, CancelRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, GateCancelled,
-            GateSkipped, GateTimedOut, ProductionApproved, ProductionApprovedWhileHeld, ProductionApprovedWhileOwned,
+            ApprovalRequested, CancelRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, EnvironmentChanged,
+            EnvironmentChangedWhileTestOwned, GateCancelled, GateSkipped, GateTimedOut, ProductionApproved,
+            ProductionApprovedWhileHeld, ProductionApprovedWhileOwned,
             SupersededByNewer
-        ready | CancelRequested, ChampionChanged, DeadlineMoved, DeadlinePassed, ProductionFreed, ProductionHeld,
+        ready | CancelRequested, ChampionChanged, DeadlineMoved, DeadlinePassed, EnvironmentChanged,
+            EnvironmentChangedWhileTestOwned, ProductionFreed, ProductionHeld,
             ProductionStillHeld, SupersededByNewer
         deploying to production | CommandPoisoned, DeadlinePassed, DeployedToProduction, OperationFailed,
             OperationStarted, ProductionWithheld, ReleaseRolledBack, StillRunning
@@ -188,6 +212,57 @@ DECIDED = {
     "stop": """
         - | FleetStopped
         standing | DeadlinePassed, FleetResumed
+    """,
+    "environment update": """
+        - | EnvironmentOffered, EnvironmentOfferedInVain, EnvironmentOfferedWhileOwned, WaveReachedInVain,
+            WaveReachedUntested, WaveReachedUntestedWhileOwned
+        deploying to test | CommandPoisoned, DeadlinePassed, DeployedToTest, EnvironmentConcluded,
+            EnvironmentUndone, OperationFailed, OperationStarted, StillRunning, WaveReachedInTest
+        waiting for test | DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, TestFreed, WaveReachedInTest
+        left | DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, WaveReached, WaveReachedInVain,
+            WaveReachedUntested, WaveReachedUntestedWhileOwned, WaveReachedWhileOwned
+        testing | CommandPoisoned, DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, OperationFailed,
+            OperationStarted, StillRunning, TestInferenceRefused, TestInferenceValidated, WaveReachedInTest
+        tested | DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, WaveReached, WaveReachedInVain,
+            WaveReachedUntested, WaveReachedUntestedWhileOwned, WaveReachedWhileOwned
+        deploying to production | CommandPoisoned, DeadlinePassed, DeployedToProduction, EnvironmentUndone,
+            OperationFailed, OperationStarted, ProductionWithheld, StillRunning
+        observing | DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, EnvironmentUndoneAlready,
+            UpdateObserved
+        rolling back | CircuitStuck, CircuitWentBack, DeadlinePassed
+        waiting for production | DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, WaveReached,
+            WaveReachedInVain, WaveReachedUntested, WaveReachedUntestedWhileOwned, WaveReachedWhileOwned
+    """,
+    "environment release": """
+        - | EnvironmentRegistered, EnvironmentRegisteredWhileOwned, OlderEnvironmentRegistered
+        registered | CommandPoisoned, DeadlinePassed, EnvironmentBreaks, EnvironmentDescribed,
+            EnvironmentMissing, EnvironmentNeverCame, SupersededByNewer
+        waiting for the fleet | DeadlinePassed, FleetFreed, SupersededByNewer
+        classified | CommandPoisoned, DeadlinePassed, EnvironmentPreviewed, SupersededByNewer
+        awaiting registry approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
+            ApprovalRequested, CommandPoisoned, DeadlinePassed, GateCancelled, GateSkipped, GateTimedOut,
+            RegistryApproved, SupersededByNewer
+        promoting environment | CommandPoisoned, DeadlinePassed, EnvironmentPromoted, OperationFailed,
+            OperationStarted, StillRunning, SupersededByNewer
+        testing all | CommandPoisoned, DeadlinePassed, EveryPairTested, FleetTold, NothingToUpdate,
+            SupersededByNewer, TooManyTestsFailed, UpdatesGoOn
+        awaiting production approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
+            ApprovalRequested, CommandPoisoned, DeadlinePassed, GateCancelled, GateSkipped, GateTimedOut,
+            ProductionApproved, SupersededByNewer
+        live | DeadlinePassed, EnvironmentRollbackOrdered, FleetTaken
+        updating canaries | BudgetExceeded, CommandPoisoned, DeadlinePassed, EnvironmentRollbackOrdered,
+            FleetTold, HaltOrdered, LastWaveEnded, UpdatesGoOn, WaveEnded
+        halted | DeadlinePassed, EnvironmentRollbackOrdered, WavesResumed
+        updating waves | BudgetExceeded, CommandPoisoned, DeadlinePassed, EnvironmentRollbackOrdered, FleetTold,
+            HaltOrdered, LastWaveEnded, UpdatesGoOn, WaveEnded
+        observing | BudgetExceeded, CommandPoisoned, DeadlinePassed, EnvironmentRollbackOrdered, FleetObserved,
+            FleetTold, UpdatesGoOn
+        rolling back | CommandPoisoned, DeadlinePassed, EveryUpdateUndone, FleetTold, UpdatesGoOn
+    """,
+    "fleet order": """
+        - | FleetOrdered
+        telling | CircuitsTold, CommandPoisoned, DeadlinePassed, LastCircuitsTold
+        overdue | CircuitsTold, CommandPoisoned, DeadlinePassed, LastCircuitsTold
     """,
     "scoring run": """
         - | ScoringDue, ScoringOverdue, ScoringRequested, ScoringSkipped, VerificationDue
@@ -250,7 +325,11 @@ def test_every_phase_decides_exactly_what_is_listed_and_refuses_the_rest(kind: K
 def _created(kind: Kind) -> dict[str, Any]:
     """What an event that begins an item gives it."""
     required = {name for name, field in kind.item.model_fields.items() if field.is_required()}
-    given = {"circuit": CIRCUIT, "id": f"{CIRCUIT}:1", "purpose": "coverage"}
+    told = kind in ENVIRONMENT_KINDS.values()
+    given = {"circuit": CIRCUIT, "id": f"{CIRCUIT}:1", "purpose": "offer" if told else "coverage"}
+    if told:
+        given["release"] = f"{ENVIRONMENT}:1.1.0"
+    given |= {name: text for name, text in TEXTS.items() if _is_text(kind.item, name)}
     described = {"environment": PAIR.environment} if kind is RELEASE else {}
     return described | {
         name: given.get(name, EXAMPLES.get(name)) for name in required - {"phase", "created_at", "since"}
@@ -267,6 +346,8 @@ def _draft(kind: Kind) -> Draft:
         return _LakeDraft(Lake(id=ROOT), {}, Rules(), NOW)
     if kind in FLEET_KINDS.values():
         return FleetDraft(FleetState(id=FLEET), {}, NOW)
+    if kind in ENVIRONMENT_KINDS.values():
+        return EnvironmentDraft(Environment(id=ENVIRONMENT), {}, Rules(), NOW)
     proved = (Proved(pair=BEFORE, at=START),)
     return draft(Circuit(id=CIRCUIT, serving=BEFORE, desired=BEFORE, proved=proved), {}, Rules(), NOW)
 
@@ -369,6 +450,11 @@ def test_every_command_survives_the_queue(command: type[m.Command]) -> None:
     meant = example(command)
     assert m.decode(m.encode(meant)) == meant
     assert command in HANDLERS
+
+
+def test_every_kind_has_a_letter_of_its_own_in_row_keys() -> None:
+    letters = [kind.letter for kind in KINDS]
+    assert len(letters) == len(set(letters)), sorted(letters)
 
 
 def test_an_unknown_command_is_refused_by_name() -> None:

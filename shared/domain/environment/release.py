@@ -1,0 +1,240 @@
+"""An environment release: one environment version's way onto the whole fleet; and the orders that carry it there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from shared.domain import messages as m
+from shared.domain.environment import messages as e
+from shared.domain.machine import Item, Kind, Table, Then
+from shared.domain.operation import Operation
+from shared.domain.release import Asked
+
+
+class Phase(StrEnum):
+    """Where an environment release stands. *live* can still be rolled back; *settled* cannot."""
+
+    WAITING = "waiting for the fleet"
+    REGISTERED = "registered"
+    CLASSIFIED = "classified"
+    AWAITING_REGISTRY_APPROVAL = "awaiting registry approval"
+    PROMOTING = "promoting environment"
+    TESTING_ALL = "testing all"
+    AWAITING_PRODUCTION_APPROVAL = "awaiting production approval"
+    UPDATING_CANARIES = "updating canaries"
+    UPDATING_WAVES = "updating waves"
+    HALTED = "halted"
+    OBSERVING = "observing"
+    LIVE = "live"
+    ROLLING_BACK = "rolling back"
+    SETTLED = "settled"
+    ROLLED_BACK = "rolled back"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    ERRORED = "errored"
+    SUPERSEDED = "superseded"
+
+
+ENDS = frozenset(
+    {
+        Phase.SETTLED,
+        Phase.ROLLED_BACK,
+        Phase.REJECTED,
+        Phase.EXPIRED,
+        Phase.FAILED,
+        Phase.ERRORED,
+        Phase.SUPERSEDED,
+    }
+)
+AWAITING = (Phase.AWAITING_REGISTRY_APPROVAL, Phase.AWAITING_PRODUCTION_APPROVAL)
+BEFORE_WAVES = (
+    Phase.WAITING,
+    Phase.REGISTERED,
+    Phase.CLASSIFIED,
+    Phase.AWAITING_REGISTRY_APPROVAL,
+    Phase.PROMOTING,
+    Phase.TESTING_ALL,
+    Phase.AWAITING_PRODUCTION_APPROVAL,
+)
+WAVES = (Phase.UPDATING_CANARIES, Phase.UPDATING_WAVES)
+OWNING = (*WAVES, Phase.HALTED, Phase.OBSERVING, Phase.ROLLING_BACK)
+"""While one release is here, another one waits."""
+COUNTING = (Phase.TESTING_ALL, *WAVES, Phase.OBSERVING, Phase.ROLLING_BACK)
+
+
+class EnvironmentRelease(Asked):
+    """One version. `cursor` is the last circuit that a wave told, `more` whether there are others behind it.
+
+    `counts` are circuits by the phase of their update, as last counted; `forgiven` are failures that a person accepted.
+    """
+
+    version: str
+    tags: Mapping[str, str] = {}
+    preview: Mapping[str, Any] = {}
+    operation: Operation | None = None
+    counts: Mapping[str, int] = {}
+    troubled: tuple[str, ...] = ()
+    looks: int = 0
+    order: str = ""
+    orders: int = 0
+    cursor: str = ""
+    more: bool = True
+    canaries: tuple[str, ...] = ()
+    forgiven: int = 0
+    successor: str = ""
+
+
+TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
+    # A version appears. Two do not go through the fleet at once: the newer waits, or takes the place of one that waits.
+    (None, e.EnvironmentRegistered): Then(Phase.REGISTERED, (e.DescribeEnvironment,)),
+    (None, e.EnvironmentRegisteredWhileOwned): Then(Phase.WAITING),
+    (None, e.OlderEnvironmentRegistered): Then(Phase.SUPERSEDED),
+    (Phase.WAITING, e.FleetFreed): Then(Phase.REGISTERED, (e.DescribeEnvironment,)),
+    (Phase.WAITING, m.DeadlinePassed): Then(Phase.EXPIRED, (m.RaiseAlert,)),
+    # Its tags say whether models that are there can take it, and the preview whom it would touch.
+    (Phase.REGISTERED, e.EnvironmentMissing): Then(Phase.REGISTERED, later=(e.DescribeEnvironment,)),
+    (Phase.REGISTERED, e.EnvironmentNeverCame): Then(Phase.FAILED, (m.RaiseAlert,)),
+    (Phase.REGISTERED, e.EnvironmentBreaks): Then(Phase.FAILED, (m.RaiseAlert,)),
+    (Phase.REGISTERED, e.EnvironmentDescribed): Then(Phase.CLASSIFIED, (e.PreviewEnvironment,)),
+    (Phase.CLASSIFIED, e.EnvironmentPreviewed): Then(Phase.AWAITING_REGISTRY_APPROVAL, (m.RequestApproval,)),
+    # People decide whether the registry takes it; then every live model is tested with it.
+    (Phase.AWAITING_REGISTRY_APPROVAL, m.RegistryApproved): Then(Phase.PROMOTING, (e.PromoteEnvironment,)),
+    (Phase.PROMOTING, m.OperationStarted): Then(Phase.PROMOTING, later=(m.LookAtOperation,)),
+    (Phase.PROMOTING, m.StillRunning): Then(Phase.PROMOTING, later=(m.LookAtOperation,)),
+    (Phase.PROMOTING, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.PROMOTING, e.EnvironmentPromoted): Then(Phase.TESTING_ALL),
+    (Phase.TESTING_ALL, e.EveryPairTested): Then(Phase.AWAITING_PRODUCTION_APPROVAL, (m.RequestApproval,)),
+    (Phase.TESTING_ALL, e.NothingToUpdate): Then(Phase.LIVE),
+    (Phase.TESTING_ALL, e.TooManyTestsFailed): Then(Phase.FAILED, (m.RaiseAlert,)),
+    (Phase.TESTING_ALL, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    # People decide whether production takes it; it goes there in waves, until too many fail.
+    (Phase.AWAITING_PRODUCTION_APPROVAL, m.ProductionApproved): Then(Phase.UPDATING_CANARIES),
+    (Phase.HALTED, e.WavesResumed): Then(Phase.UPDATING_WAVES),
+    (Phase.HALTED, m.DeadlinePassed): Then(Phase.HALTED, (m.RaiseAlert,)),
+    (Phase.OBSERVING, e.FleetObserved): Then(Phase.LIVE),
+    (Phase.OBSERVING, e.BudgetExceeded): Then(Phase.HALTED, (m.RaiseAlert,)),
+    (Phase.OBSERVING, m.DeadlinePassed): Then(Phase.HALTED, (m.RaiseAlert,)),
+    (Phase.LIVE, e.EnvironmentRollbackOrdered): Then(Phase.ROLLING_BACK),
+    (Phase.LIVE, e.FleetTaken): Then(Phase.SETTLED),
+    (Phase.LIVE, m.DeadlinePassed): Then(Phase.SETTLED),
+    (Phase.ROLLING_BACK, e.EveryUpdateUndone): Then(Phase.ROLLED_BACK),
+    (Phase.ROLLING_BACK, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+}
+for _phase in (Phase.REGISTERED, Phase.CLASSIFIED, Phase.PROMOTING):
+    TABLE |= {(_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,))}
+    TABLE |= {(_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,))}
+for _phase in AWAITING:
+    TABLE |= {
+        (_phase, m.ApprovalRequested): Then(_phase),
+        (_phase, m.ApprovalCounted): Then(_phase),
+        (_phase, m.AnswerDeferred): Then(_phase),
+        (_phase, m.AnswerUsedUp): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
+        (_phase, m.GateTimedOut): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
+        (_phase, m.GateCancelled): Then(Phase.REJECTED, (m.WithdrawApproval,)),
+        (_phase, m.GateSkipped): Then(Phase.ERRORED, (m.WithdrawApproval, m.RaiseAlert)),
+        (_phase, m.ApprovalRejected): Then(Phase.REJECTED, (m.WithdrawApproval,)),
+        (_phase, m.DeadlinePassed): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
+        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.WithdrawApproval, m.RaiseAlert)),
+    }
+for _phase in WAVES:
+    TABLE |= {
+        (_phase, e.WaveEnded): Then(Phase.UPDATING_WAVES),
+        (_phase, e.LastWaveEnded): Then(Phase.OBSERVING, later=(e.CountUpdates,)),
+        (_phase, e.BudgetExceeded): Then(Phase.HALTED, (m.RaiseAlert,)),
+        (_phase, e.HaltOrdered): Then(Phase.HALTED),
+        (_phase, m.DeadlinePassed): Then(Phase.HALTED, (m.RaiseAlert,)),
+    }
+for _phase in (*WAVES, Phase.HALTED, Phase.OBSERVING):
+    TABLE[_phase, e.EnvironmentRollbackOrdered] = Then(Phase.ROLLING_BACK)
+for _phase in COUNTING:
+    TABLE |= {
+        (_phase, e.FleetTold): Then(_phase, later=(e.CountUpdates,)),
+        (_phase, e.UpdatesGoOn): Then(_phase, later=(e.CountUpdates,)),
+        (_phase, m.CommandPoisoned): Then(_phase, (m.RaiseAlert,), (e.CountUpdates,)),
+    }
+for _phase in BEFORE_WAVES:
+    _undo = (m.WithdrawApproval,) if _phase in AWAITING else ()
+    TABLE[_phase, m.SupersededByNewer] = Then(Phase.SUPERSEDED, _undo)
+
+
+ENVIRONMENT_RELEASE = Kind(
+    name="environment release",
+    letter="N",
+    item=EnvironmentRelease,
+    table=TABLE,
+    ends=ENDS,
+    deadlines={
+        Phase.WAITING: timedelta(days=30),
+        Phase.REGISTERED: timedelta(hours=1),
+        Phase.CLASSIFIED: timedelta(hours=1),
+        Phase.AWAITING_REGISTRY_APPROVAL: timedelta(hours=24),
+        Phase.PROMOTING: timedelta(hours=2),
+        Phase.TESTING_ALL: timedelta(days=2),
+        Phase.AWAITING_PRODUCTION_APPROVAL: timedelta(hours=24),
+        Phase.UPDATING_CANARIES: timedelta(hours=12),
+        Phase.UPDATING_WAVES: timedelta(hours=12),
+        Phase.HALTED: timedelta(days=7),
+        Phase.OBSERVING: timedelta(days=14),
+        Phase.LIVE: timedelta(days=30),
+        Phase.ROLLING_BACK: timedelta(hours=12),
+    },
+    new_attempts=(m.DeadlinePassed, m.AnswerUsedUp, e.WaveEnded),
+)
+
+
+class OrderPhase(StrEnum):
+    """Where an order stands; `overdue` goes on from its cursor, and people know."""
+
+    TELLING = "telling"
+    OVERDUE = "overdue"
+    TOLD = "told"
+    FAILED = "failed"
+
+
+class Purpose(StrEnum):
+    """What circuits are told."""
+
+    OFFER = "offer"
+    CANARIES = "canaries"
+    WAVE = "wave"
+    UNDO = "undo"
+    CONCLUDE = "conclude"
+
+
+class FleetOrder(Item):
+    """A cursor over circuits: `remaining` of them are still to be told (None: all there are)."""
+
+    purpose: Purpose
+    release: str
+    version: str
+    cursor: str = ""
+    remaining: int | None = None
+    more: bool = True
+    canaries: tuple[str, ...] = ()
+
+
+_ORDER_TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
+    (None, e.FleetOrdered): Then(OrderPhase.TELLING, (e.TellFleet,)),
+    (OrderPhase.TELLING, m.DeadlinePassed): Then(OrderPhase.OVERDUE, (m.RaiseAlert, e.TellFleet)),
+    (OrderPhase.OVERDUE, m.DeadlinePassed): Then(OrderPhase.FAILED, (m.RaiseAlert,)),
+}
+for _order_phase in (OrderPhase.TELLING, OrderPhase.OVERDUE):
+    _ORDER_TABLE |= {
+        (_order_phase, e.CircuitsTold): Then(_order_phase, (e.TellFleet,)),
+        (_order_phase, e.LastCircuitsTold): Then(OrderPhase.TOLD),
+        (_order_phase, m.CommandPoisoned): Then(_order_phase, (m.RaiseAlert,)),
+    }
+ORDER_TABLE: Table = _ORDER_TABLE
+
+FLEET_ORDER = Kind(
+    name="fleet order",
+    letter="O",
+    item=FleetOrder,
+    table=ORDER_TABLE,
+    ends=frozenset({OrderPhase.TOLD, OrderPhase.FAILED}),
+    deadlines={OrderPhase.TELLING: timedelta(hours=1), OrderPhase.OVERDUE: timedelta(hours=4)},
+)
