@@ -45,7 +45,7 @@ def test_the_job_runs_as_it_is_submitted_to_a_pool(tmp_path: Path) -> None:
     (tmp_path / "landing").mkdir()
     (tmp_path / "landing/1.csv").write_text(ROWS)
     with ZipFile(tmp_path / "fleet.zip", "w") as package:
-        for file in [*(ROOT / "etl").glob("*.py"), *(ROOT / "shared").glob("*.py")]:
+        for file in [*(ROOT / "etl").rglob("*.py"), *(ROOT / "shared").rglob("*.py")]:
             package.write(file, file.relative_to(ROOT))
     shutil.copytree(ROOT / "config", tmp_path / "config")
     submit = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local[1]", "--py-files", "fleet.zip"]
