@@ -43,10 +43,11 @@ READ_CORE = """
 READ_DATA = """
 ### How to read it
 
-- **Merge**: the same rows into a copy of the same table, each in a process of its own. *Plain* is delta-rs with the key
-  alone as predicate; *at its best* adds the literal date range and leaves streaming out. Ours brings the same rows
-  in (without MERGE, see decision 15) and finds out which rows change anything at all, what was rewritten in closed days, and where each sensor now
-  ends: that is the difference to the best, and a batch that changes nothing makes no commit.
+- **Merge**: the same rows into a copy of the same table, each in a process of its own. *Plain* is delta-rs with the
+  key alone as predicate; *at its best* adds the literal date range and leaves streaming out. Ours brings the same rows
+  in (without MERGE, see decision 15) and finds out which rows change anything at all, what was rewritten in closed
+  days, and where each sensor now ends: that is the difference to the best, and a batch that changes nothing makes no
+  commit.
 - **Training** is everything that decides about a model: reading one sensor of the table, features, three models of the
   backtest, the model itself, intervals and metrics, in two processes; registering it in MLflow comes on top. The
   reference fits scikit-learn's boosted trees once for the next hour and judges nothing.
