@@ -14,7 +14,7 @@ from datetime import date
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -88,9 +88,6 @@ class Deployment(Frozen):
     instance_count: int = Field(default=1, ge=1, le=100)
     scoring_timeout_minutes: int = Field(default=30, ge=1, le=1440)
     max_retries: int = Field(default=3, ge=0, le=10)
-    supersede_policy: Literal["latest_wins", "queue"] = "latest_wins"
-    release_automatically: bool = True
-    rescore_late_data: bool = False
 
 
 class Threshold(Frozen):
@@ -209,13 +206,12 @@ class ApprovalGates(Frozen):
 
 
 class Observation(Frozen):
-    """A release is observed until this many scorings were verified, or for `hours` if given.
+    """A release is observed until this many scorings were verified.
 
     `rolls_back`: whether refused predictions of what is observed undo it at once, or people decide.
     """
 
     verified_scorings: int = Field(default=1, ge=1)
-    hours: int | None = Field(default=None, ge=1)
     rolls_back: bool = True
 
 

@@ -147,7 +147,6 @@ class PlatformApi:
             Route("/jobs/{reference}", self.get_work),
             Route("/jobs/{reference}/cancel", self.cancel_work, methods=["POST"]),
             Route("/operations/{reference}", self.get_work),
-            Route("/operations/{reference}/cancel", self.cancel_work, methods=["POST"]),
             Route("/faults", self.list_faults),
             Route("/faults", self.add_fault, methods=["POST"]),
             Route("/faults", self.clear_faults, methods=["DELETE"]),

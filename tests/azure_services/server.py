@@ -22,6 +22,7 @@ import secrets
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -84,22 +85,23 @@ class Endpoint:
     answer: Callable[[Call], Reply]
 
 
-class Service:
+class Service(ABC):
     """A part of Azure. `audience` is whom its callers' tokens are for; with none it asks for no token."""
 
     name: ClassVar[str]
     audience: ClassVar[str] = ""
     azure: AzureServices
 
+    @abstractmethod
     def endpoints(self) -> Sequence[Endpoint]:
-        raise NotImplementedError
+        """The operations it knows."""
 
     @property
     def audiences(self) -> tuple[str, ...]:
         """Whose tokens are taken: the audience's, and those for the address that stands for it here."""
         return (self.audience, self.azure.url(self.name))
 
-    def check(self, call: Call) -> None:
+    def check(self, call: Call) -> None:  # noqa: B027 (most services accept whatever an operation does)
         """Raise Refused for what no operation accepts; called before any of them."""
 
     def error(self, refused: Refused) -> Any:

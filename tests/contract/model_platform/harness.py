@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,7 +56,7 @@ class Switches(Protocol):
     def switch_off(self) -> None: ...
 
 
-class ModelsUnderTest:
+class ModelsUnderTest(ABC):
     """A model platform that the contract is checked on, in its own time."""
 
     models: ModelPlatform
@@ -95,9 +96,9 @@ class ModelsUnderTest:
         """A version of the circuit's model in dev that there is still work to promote; the same for a command."""
         return 1
 
+    @abstractmethod
     def register_environment(self, version: str, tags: Mapping[str, str]) -> None:
         """What a build does before there is anything to promote."""
-        raise NotImplementedError
 
     def deploy(self, stage: Stage, circuit: str, pair: Pair) -> None:
         """Promote the pair's model, and serve the pair."""
@@ -109,9 +110,9 @@ class ModelsUnderTest:
         """What somebody does in the portal."""
         self.succeeded(self.models.start_deployment(f"by hand {new_command()}", stage, circuit, pair, None))
 
+    @abstractmethod
     def request_uri(self, circuit: str, pair: Pair, command: str) -> str:
         """A scoring request, where the deployment can read it."""
-        raise NotImplementedError
 
 
 @dataclass
