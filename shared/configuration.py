@@ -233,6 +233,20 @@ class EnvironmentUpdates(Frozen):
     observation_hours: int = Field(default=24, ge=1, le=14 * 24)
 
 
+class DriftRules(Frozen):
+    """How drift is told from what a sensor does anyway.
+
+    A window of `window_days` decides, two of `warning_days` in a row warn; each is held against the last
+    `reference_days` of what the live model was trained on. `false_discovery_rate` is the share of findings that may be
+    chance, over all circuits and columns of a run.
+    """
+
+    reference_days: int = Field(default=365, ge=30, le=3 * 366)
+    window_days: int = Field(default=30, ge=7, le=92)
+    warning_days: int = Field(default=7, ge=1, le=30)
+    false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)
+
+
 class Policy(Frozen):
     """What holds for the whole fleet."""
 
@@ -245,6 +259,7 @@ class Policy(Frozen):
     ledger: LedgerRules = LedgerRules()
     out_of_band: OutOfBand = "repair"
     environment_updates: EnvironmentUpdates = EnvironmentUpdates()
+    drift: DriftRules = DriftRules()
     max_parallel_training: int = Field(default=5, ge=1)
     max_parallel_invocations: int = Field(default=20, ge=1)
     defaults: dict[str, Any] = {}
