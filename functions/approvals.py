@@ -1,15 +1,15 @@
-"""Approvals over HTTP: what is open, what one is about, and a person's decision."""
+"""Approvals over HTTP: what is open, what one is about, and a person's decision of one gate or of many."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
+from uuid import uuid4
 
 import azure.functions as func
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from functions.http import (
     STATUS_OF_REFUSAL,
-    NotFound,
     answer,
     answers_problems,
     body_of,
@@ -20,14 +20,15 @@ from functions.http import (
     problem,
 )
 from functions.releases import RELEASE
-from shared.domain.machine import Verdict
-from shared.domain.messages import ApprovalDecided
+from shared.domain.messages import ApprovalDecided, Person
 from shared.domain.values import ENVIRONMENT, SEMANTIC_VERSION
+from shared.gate_answers import Taken
 from shared.wiring import wired
 
 bp = func.Blueprint()
 APPROVAL = rf"({RELEASE}|{ENVIRONMENT}:{SEMANTIC_VERSION})" + r":(registry|production):[1-9][0-9]{0,3}"
 EXAMPLE = "P001_C001:3:registry:1"
+MOST_GATES = 100
 
 
 class DecisionBody(BaseModel):
@@ -39,6 +40,44 @@ class DecisionBody(BaseModel):
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     comment: str = Field(default="", max_length=1000)
     lift_hold: bool = False
+
+
+class GateAnswer(BaseModel):
+    """One gate of a batch, with the digest that it was read with; what it leaves out is as for all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    approval: str = Field(pattern=rf"^{APPROVAL}$")
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    decision: Literal["approve", "reject"] | None = None
+    comment: str | None = Field(default=None, max_length=1000)
+    lift_hold: bool = False
+
+
+class BatchBody(BaseModel):
+    """One answer to many gates, and the gates that are answered otherwise; who keeps a gate open leaves it out.
+
+    `request` is the caller's own name for the batch; history shows it with each answer.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    decision: Literal["approve", "reject"]
+    comment: str = Field(default="", max_length=1000)
+    request: str = Field(default_factory=lambda: uuid4().hex, pattern=r"^[A-Za-z0-9-]{8,64}$")
+    gates: list[GateAnswer] = Field(min_length=1, max_length=MOST_GATES)
+
+    @model_validator(mode="after")
+    def _one_answer_a_gate(self) -> Self:
+        names = [gate.approval for gate in self.gates]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"gates are named twice: {', '.join(twice)}")
+        return self
+
+    def to(self, gate: GateAnswer) -> dict[str, Any]:
+        """The answer to one gate: its own where it has one, else the one to all."""
+        common = {"decision": self.decision, "comment": self.comment, "request": self.request}
+        return common | gate.model_dump(exclude={"approval"}, exclude_none=True)
 
 
 @bp.route("approvals", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -63,20 +102,37 @@ def decide_approval(req: func.HttpRequest) -> func.HttpResponse:
     person = caller(req)
     identity = path(req, "approval", APPROVAL, EXAMPLE)
     body = body_of(req, DecisionBody)
+    taken = wired().gate_answers.take(_answer(identity, person, **body.model_dump()))
+    if taken.refused:
+        return problem(_status(taken), "Not decided", taken.note)
     release = identity.rsplit(":", 2)[0]
-    decided = ApprovalDecided(
-        root=release.partition(":")[0],
-        approval=identity,
-        digest=body.digest,
-        decision=body.decision,
-        person=person,
-        comment=body.comment,
-        lift_hold=body.lift_hold,
-    )
-    advanced = wired().application.advance(decided)
-    if advanced.verdict is Verdict.REFUSED:
-        if not wired().queries.was_asked(identity):
-            raise NotFound(f"nobody was ever asked for approval {identity!r}")
-        return problem(STATUS_OF_REFUSAL.get(advanced.code, 409), "Not decided", advanced.reason)
-    recorded = [{"event": line.event, "phase": line.after} for line in advanced.history]
-    return answer({"release": release, "recorded": recorded, "note": advanced.reason}, 200 if recorded else 208)
+    return answer({"release": release, "recorded": taken.moved, "note": taken.note}, _status(taken))
+
+
+@bp.route("approvals/batch", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def decide_approvals(req: func.HttpRequest) -> func.HttpResponse:
+    """Many gates at once: each is decided by itself, by the rules of a single decision, with a result of its own.
+
+    Sent again, it records what was not recorded, and nothing twice. 207: some of it was not taken.
+    """
+    person = caller(req)
+    body = body_of(req, BatchBody)
+    results = wired().gate_answers.take_all([_answer(gate.approval, person, **body.to(gate)) for gate in body.gates])
+    refused = sum(bool(taken.refused) for taken in results.values())
+    shown = [
+        {"approval": approval, "status": _status(taken), "recorded": taken.moved, "note": taken.note}
+        for approval, taken in results.items()
+    ]
+    counts = {"taken": len(results) - refused, "refused": refused}
+    return answer({"request": body.request, **counts, "results": shown}, 207 if refused else 200)
+
+
+def _answer(approval: str, person: Person, **fields: Any) -> ApprovalDecided:
+    return ApprovalDecided(root=approval.partition(":")[0], approval=approval, person=person, **fields)
+
+
+def _status(taken: Taken) -> int:
+    if taken.refused:
+        return STATUS_OF_REFUSAL.get(taken.refused, 409)
+    return 200 if taken.moved else 208

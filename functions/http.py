@@ -7,9 +7,9 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar, get_args
 
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
@@ -30,7 +30,7 @@ log = logging.getLogger("fleet.http")
 BODY_LIMIT = 64 * 1024
 DEFAULT_PAGE = 50
 RETRY_AFTER_SECONDS = 5.0
-STATUS_OF_REFUSAL = {"closed": 409, "changed": 409, "forbidden": 403, "unknown": 404}
+STATUS_OF_REFUSAL = {"closed": 409, "changed": 409, "forbidden": 403, "unknown": 404, "unavailable": 503}
 
 Trigger = Callable[[func.HttpRequest], func.HttpResponse]
 B = TypeVar("B", bound=BaseModel)
@@ -134,8 +134,22 @@ def _allowed(error: ErrorDetails, kind: type[BaseModel]) -> str:
         if name in limits:
             return text.format(limits[name])
     if error["type"] in ("missing", "extra_forbidden", "json_invalid", "model_type"):
-        return f"a JSON object with {', '.join(kind.model_fields)}"
+        at = error["loc"] if error["type"] == "model_type" else error["loc"][:-1]
+        return f"a JSON object with {', '.join(_inside(kind, at).model_fields)}"
     return str(error["type"]).removesuffix("_type").replace("_", " ")
+
+
+def _inside(kind: type[BaseModel], place: Sequence[int | str]) -> type[BaseModel]:
+    """The model at a place of a body: lists are passed through."""
+    for name in place:
+        if isinstance(name, str) and name in kind.model_fields:
+            annotation = kind.model_fields[name].annotation
+            kind = next((each for each in (*get_args(annotation), annotation) if _is_model(each)), kind)
+    return kind
+
+
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def recorded(advanced: Advanced, root: str) -> func.HttpResponse:

@@ -16,6 +16,7 @@ from shared.configuration import Fleet, load_fleet
 from shared.dead_letters import Replayer
 from shared.domain.values import Channel, Stage
 from shared.fleet_directory import FleetDirectory
+from shared.gate_answers import GateAnswers
 from shared.handlers import Ports
 from shared.hooks import Hooks
 from shared.identity import Tokens
@@ -38,6 +39,7 @@ class Wired:
     signals: Signals
     hooks: Hooks
     queries: Queries
+    gate_answers: GateAnswers
     ledger: Ledger
     rescoring: Rescoring
     tokens: Tokens
@@ -70,12 +72,14 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
     slot_wait = timedelta(seconds=settings.slot_wait_seconds)
     application = Application(_ports(settings, fleet, client_options), directory, slot_wait, telemetry(environment))
     ledger = Ledger(application.ports.store, directory, application.ports.clock)
+    queries = Queries(application.ports.store)
     return Wired(
         settings=settings,
         application=application,
         signals=Signals(application, _topics(settings)),
         hooks=Hooks(application, settings.devops_project, settings.devops_gate_pipeline, settings.devops_hook_secret),
-        queries=Queries(application.ports.store),
+        queries=queries,
+        gate_answers=GateAnswers(application, queries),
         ledger=ledger,
         rescoring=Rescoring(application, ledger),
         tokens=Tokens(

@@ -107,7 +107,7 @@ class ModelRegistered(Event):
 
 
 class ApprovalDecided(Event):
-    """A person answered a gate, naming the digest of what they looked at."""
+    """A person answered a gate, naming the digest of what they looked at; `request` names the batch it came with."""
 
     approval: str
     digest: str
@@ -116,6 +116,7 @@ class ApprovalDecided(Event):
     comment: str = ""
     channel: Channel = Channel.PRODUCT
     lift_hold: bool = False
+    request: str = ""
 
     @property
     def identity(self) -> str:

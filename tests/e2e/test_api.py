@@ -47,6 +47,7 @@ ROUTES = [
     ("GET", "approvals"),
     ("GET", f"approvals/{THIRD}:1:registry:1"),
     ("POST", f"approvals/{THIRD}:1:registry:1"),
+    ("POST", "approvals/batch"),
     ("GET", "circuits"),
     ("GET", f"circuits/{THIRD}"),
     ("GET", f"circuits/{THIRD}/releases"),
@@ -209,6 +210,56 @@ def test_a_trainers_own_approval_is_recorded_and_does_not_count(api: Api) -> Non
     assert codes == [200] + [208] * 7
     assert api.events(release).count("RegistryApproved") == 1
     assert api.phase(release) != "awaiting registry approval"
+
+
+def test_a_batch_answers_each_gate_by_itself(api: Api) -> None:
+    """The gates of two circuits and one that nobody was asked for; what may not be taken leaves the others alone."""
+    release = f"{FIRST}:1"
+    until(lambda: api.phase(release) == "awaiting production approval", "the second gate")
+    production, kept, before = api.gate(FIRST), api.gate(UNTOUCHED), api.rows(UNTOUCHED)
+    never = f"{NOBODY_TRAINED}:1:registry:1"
+    gates = [
+        {"approval": production["id"], "digest": production["digest"], "comment": "beats the champion"},
+        {"approval": kept["id"], "digest": kept["digest"]},
+        {"approval": never, "digest": "0" * 64, "decision": "reject"},
+    ]
+    body = {"decision": "approve", "comment": "the monday round", "request": "monday-round", "gates": gates}
+    problem(api.call("POST", "approvals/batch", STRANGER, json={**body, "person": ENGINEER}), 400)
+    strangers = api.call("POST", "approvals/batch", STRANGER, json=body).json()["results"]
+    assert [each["status"] for each in strangers] == [403, 403, 404]
+    answer = api.call("POST", "approvals/batch", DIRECTOR, json=body)
+    told = answer.json()
+    assert (answer.status_code, told["request"], told["taken"], told["refused"]) == (207, "monday-round", 1, 2)
+    assert [(each["approval"], each["status"]) for each in told["results"]] == [
+        (production["id"], 200),
+        (kept["id"], 403),  # the registry's gate asks engineers only
+        (never, 404),
+    ]
+    detail = next(line["detail"] for line in api.history(release) if line["event"] == "ProductionApproved")
+    assert (detail["comment"], detail["request"]) == ("beats the champion", "monday-round")
+    assert api.call("POST", "approvals/batch", DIRECTOR, json=body).json()["results"][0]["status"] == 208
+    assert api.rows(UNTOUCHED) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "field", "allowed"),
+    [
+        ({"gates": []}, "gates", ""),
+        ({"gates": [{}]}, "gates.0.approval", "approval, digest, decision"),
+        ({"gates": [{"approval": "x", "digest": "0" * 64}]}, "gates.0.approval", "a text like"),
+        ({"gates": [{"approval": f"{THIRD}:1:registry:1", "digest": "0" * 64}] * 2}, "body", ""),
+        ({"gates": [{"approval": f"{THIRD}:1:registry:1", "digest": "0" * 64}] * 101}, "gates", ""),
+        ({"decision": "keep"}, "decision", "'approve' or 'reject'"),
+        ({"request": "short"}, "request", "a text like"),
+    ],
+    ids=["no gates", "no gate", "no id", "twice", "too many", "no decision", "no name"],
+)
+def test_a_batch_that_is_not_right_decides_nothing(api: Api, changed: dict[str, Any], field: str, allowed: str) -> None:
+    gate, before = api.gate(UNTOUCHED), api.rows(UNTOUCHED)
+    body = {"decision": "approve", "gates": [{"approval": gate["id"], "digest": gate["digest"]}], **changed}
+    content = problem(api.call("POST", "approvals/batch", json=body), 400)
+    assert content["field"] == field and allowed in content["allowed"]
+    assert api.rows(UNTOUCHED) == before
 
 
 # ------------------------------------------------------------------------------------------------------ what is ordered

@@ -23,6 +23,7 @@ ROUTES = {
     "list_approvals": ("GET", "approvals"),
     "show_approval": ("GET", "approvals/{approval}"),
     "decide_approval": ("POST", "approvals/{approval}"),
+    "decide_approvals": ("POST", "approvals/batch"),
     "on_devops_hook": ("POST", "hooks/devops"),
     "list_circuits": ("GET", "circuits"),
     "show_circuit": ("GET", "circuits/{circuit}"),
