@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from ml.artifact import CircuitForecaster, load_folder
 from ml.backtest import Backtest, backtest
 from ml.compare import compare
-from ml.errors import IncompleteInput, ModelInputError
+from ml.errors import IncompleteInput, ModelInputError, WrongInput
 from ml.evaluate import Evaluation, NothingToJudge
 from ml.features import LOOKBACK_HOURS, FeatureSpec
 from ml.history import History, open_version, read_history
@@ -323,15 +323,25 @@ def _register(
     return client.create_model_version(name, source, run_id, tags=tags, model_id=model_id)
 
 
+def _placed(request: TrainingRequest, folder: str | None) -> TrainingRequest:
+    """The request with its champion in the folder where this machine has it."""
+    if folder is None:
+        return request
+    if request.champion is None:
+        raise WrongInput("--champion names a folder, but the request names no champion; leave one or name the other")
+    return request.model_copy(update={"champion": request.champion.model_copy(update={"folder": folder})})
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line: train by a request file; prints the result as JSON. Exit code 1 says on stderr what is wrong."""
     parser = argparse.ArgumentParser(prog="python -m ml.train", description=__doc__)
     parser.add_argument("request", type=Path, help="JSON file of a TrainingRequest")
     parser.add_argument("--result", type=Path, help="write the result there too")
+    parser.add_argument("--champion", help="folder of the request's champion, where it lies somewhere of its own")
     options = parser.parse_args(arguments)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
-        result = train(TrainingRequest.model_validate_json(options.request.read_bytes()))
+        result = train(_placed(TrainingRequest.model_validate_json(options.request.read_bytes()), options.champion))
     except (ModelInputError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

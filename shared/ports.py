@@ -154,7 +154,11 @@ class EtlRunner(Protocol):
 class TrainingRunner(Protocol):
     """Where training runs: AzureML jobs, or processes on this machine."""
 
-    def start(self, command_id: str, circuit: str, commit: str, author: str, pull_request: str) -> str: ...
+    def start(
+        self, command_id: str, circuit: str, commit: str, author: str, pull_request: str, champion: int | None = None
+    ) -> str:
+        """`champion`: the model version that serves, which the new model is compared with; None: nothing serves."""
+        ...
 
     def look(self, reference: str) -> OperationStatus:
         """Outputs, once succeeded: `model_version`."""

@@ -130,7 +130,9 @@ class TrainingBuild:
                     self._application.advance(m.TrainingStarted(**_outcome(run), reference=before.reference))
                     return
                 runner.cancel(before.reference)
-            reference = runner.start(f"{run.id}.train", run.circuit, run.commit, run.author, run.pull_request)
+            reference = runner.start(
+                f"{run.id}.train", run.circuit, run.commit, run.author, run.pull_request, run.champion
+            )
             outcome = m.TrainingStarted(**_outcome(run), reference=reference)
         except Permanent as error:
             outcome = m.TrainingFailed(**_outcome(run), error=str(error))

@@ -489,7 +489,9 @@ class SimulatedTraining:
     def __init__(self, operations: Operations) -> None:
         self.operations = operations
 
-    def start(self, command_id: str, circuit: str, commit: str, author: str, pull_request: str) -> str:
+    def start(
+        self, command_id: str, circuit: str, commit: str, author: str, pull_request: str, champion: int | None = None
+    ) -> str:
         return self.operations.start(command_id, TRAINING, circuit, lambda: {"model_version": "1"})
 
     def look(self, reference: str) -> OperationStatus:

@@ -86,12 +86,16 @@ class Invocation(_Body):
 
 
 class TrainingBody(_Body):
-    """Train a circuit as the commit's configuration says if a build has left it, else as it is now; who asked."""
+    """Train a circuit as the commit's configuration says if a build has left it, else as it is now; who asked.
+
+    `champion` is the promoted version that the new model is compared with.
+    """
 
     circuit: Circuit
     commit: Commit
     author: str
     pull_request: str
+    champion: int | None = None
 
 
 class EtlBody(_Body):

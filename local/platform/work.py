@@ -99,7 +99,7 @@ def run(settings: PlatformSettings, job: WorkItem) -> Finished:
     if job.fault(FaultKind.JOB_FAILS):
         raise NodeLost("the compute node went away while the job ran")
     if job.work is Work.TRAINING:
-        return _train(settings, ledger, job)
+        return _train(settings, job)
     if job.work is Work.SCORING:
         return _score(settings, ledger, job)
     if job.work is Work.UPKEEP:
@@ -112,7 +112,7 @@ def _ledger(path: Path) -> Ledger:
     return Ledger(path)
 
 
-def _train(settings: PlatformSettings, ledger: Ledger, job: WorkItem) -> Finished:
+def _train(settings: PlatformSettings, job: WorkItem) -> Finished:
     """By the commit's configuration where a build has left it, on what the circuit's data asset reads."""
     commit = job.request["commit"]
     left = settings.configurations / commit
@@ -134,26 +134,26 @@ def _train(settings: PlatformSettings, ledger: Ledger, job: WorkItem) -> Finishe
             pr_number=job.request["pull_request"],
             pr_author=job.request["author"],
             command_id=job.command_id,
-            champion=_champion(settings, ledger, job.circuit),
+            champion=_champion(settings, job),
         )
     )
     registered = events.model_registered(Stage.DEV, result.model_name, result.model_version, result.tags)
     return Finished({"model_version": str(result.model_version)}, (registered,))
 
 
-def _champion(settings: PlatformSettings, ledger: Ledger, circuit: str) -> Contender | None:
-    """The model that production serves for the circuit."""
-    serving = ledger.deployment(endpoint_name(Stage.PRODUCTION, circuit), deployment_name(circuit))
-    if serving is None:
+def _champion(settings: PlatformSettings, job: WorkItem) -> Contender | None:
+    """The promoted model that the new one is compared with."""
+    version = job.request["champion"]
+    if version is None:
         return None
-    stores, name = _stores(settings.stores), model_name(circuit)
-    copy = stores.promoted(name, serving.model_version)
+    stores, name = _stores(settings.stores), model_name(job.circuit)
+    copy = stores.promoted(name, version)
     if copy is None:
-        raise ModelNotFound(f"production serves {name}:{serving.model_version}, which the registry has lost")
+        raise ModelNotFound(f"{name}:{version} is to be compared with, and the registry does not have it")
     return Contender(
-        version=serving.model_version,
+        version=version,
         cutoff_date=date.fromisoformat(copy.tags["cutoff_date"]),
-        folder=str(stores.promoted_artifacts(name, serving.model_version)),
+        folder=str(stores.promoted_artifacts(name, version)),
     )
 
 

@@ -19,13 +19,17 @@ class Phase(StrEnum):
 
 
 class TrainingRun(Item):
-    """Times are the job's own (UTC): they prove how many ran at once."""
+    """Times are the job's own (UTC): they prove how many ran at once.
+
+    champion: the model version that served when the training was asked for, which the new one is compared with.
+    """
 
     circuit: str
     commit: str
     author: str
     pull_request: str
     attempt: int = 1
+    champion: int | None = None
     reference: str = ""
     model_version: int | None = None
     started_at: datetime | None = None

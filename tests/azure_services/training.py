@@ -76,6 +76,7 @@ class TrainingWorkspace(Service):
             Endpoint("GET", WORKSPACE, self._workspace),
             Endpoint("GET", WORKSPACE + "/data/{asset}/versions/{version}", self._data),
             Endpoint("GET", WORKSPACE + "/models/{model}/versions", self._versions),
+            Endpoint("GET", WORKSPACE + "/models/{model}/versions/{version}", self._model),
             Endpoint("GET", WORKSPACE + "/jobs/{job}", self._job),
             Endpoint("PUT", WORKSPACE + "/jobs/{job}", self._put_job),
             Endpoint("POST", WORKSPACE + "/jobs/{job}/cancel", self._cancel),
@@ -125,6 +126,12 @@ class TrainingWorkspace(Service):
             page["nextLink"] = f"{self.azure.url('arm')}{call.path}?api-version=2024-04-01&$skip={skip + PAGE}"
         return Reply(body=page)
 
+    def _model(self, call: Call) -> Reply:
+        name, version = call.parts["model"], call.parts["version"]
+        if (name, int(version)) not in self.models:
+            raise Refused(404, "NotFound", f"there is no model {name}:{version}")
+        return Reply(body=self._version(call, int(version)))
+
     def _version(self, call: Call, version: int) -> dict[str, Any]:
         tags, at = self.models[call.parts["model"], version]
         return {"name": str(version), "systemData": {"createdAt": _stamp(at)}, "properties": {"tags": tags}}
@@ -140,13 +147,22 @@ class TrainingWorkspace(Service):
                 raise Refused(409, "Conflict", f"job {name} is there with other properties")
             return Reply(200, known.body(self.now))
         for asset in given["inputs"].values():
-            _, _, path = asset["uri"].partition(f"{WORKSPACE}/data/")
-            if path and tuple(path.split("/versions/")) not in self.data:
-                raise Refused(400, "UserError", f"there is no data asset {path}")
+            self._check_asset(asset["uri"])
         starts = self.now + QUEUED
         ending = self.endings.pop(0) if self.endings else "Completed"
         self.jobs[name] = Job(name, given, self.now, starts, starts + RUNS, ending)
         return Reply(201, self.jobs[name].body(self.now))
+
+    def _check_asset(self, uri: str) -> None:
+        """A job may only name assets that are there."""
+        kind, _, path = uri.removeprefix(f"{WORKSPACE}/").partition("/")
+        name, _, version = path.partition("/versions/")
+        known = {"data": (name, version) in self.data, "models": (name, version) in self._model_versions()}
+        if not known.get(kind, True):
+            raise Refused(400, "UserError", f"there is nothing at {uri}")
+
+    def _model_versions(self) -> set[tuple[str, str]]:
+        return {(name, str(version)) for name, version in self.models}
 
     def _cancel(self, call: Call) -> Reply:
         job = self._found(call)

@@ -318,6 +318,26 @@ def test_a_training_is_told_commit_data_and_where_to_log_and_names_its_model(azu
     assert azure.workspace.models[f"sensor_model_{CIRCUIT}", version][0]["command_id"] == command
 
 
+def test_a_training_that_is_compared_is_given_the_champion_that_serves(azure: Azure, command: str) -> None:
+    model = f"sensor_model_{CIRCUIT}"
+    champion = azure.workspace.register_model(model, {"cutoff_date": "2025-11-02"})
+    azure.training().start(command, CIRCUIT, *WHO, champion)
+    (job,) = azure.workspace.jobs.values()
+    given = job.properties["inputs"]
+    assert given["champion"]["uri"] == f"{training.WORKSPACE}/models/{model}/versions/{champion}"
+    assert job.properties["command"].endswith("--champion ${{inputs.champion}}")
+    request = azure.documents.at(given["request"]["uri"])
+    assert request["champion"] == {"version": champion, "cutoff_date": "2025-11-02", "folder": ""}
+
+
+def test_a_champion_that_the_workspace_has_lost_does_not_keep_a_new_model_from_being_trained(
+    azure: Azure, command: str
+) -> None:
+    azure.training().start(command, CIRCUIT, *WHO, 7)
+    (job,) = azure.workspace.jobs.values()
+    assert "champion" not in job.properties["inputs"] and "--champion" not in job.properties["command"]
+
+
 @pytest.mark.parametrize(
     ("circuit", "code", "problem"),
     [

@@ -31,13 +31,17 @@ def world() -> World:
 class Runner(SimulatedTraining):
     """Trainings that tell when they ran; some circuits may be refused, and some looks in vain."""
 
+    champion: int | None = None
     refuses = ""
     silent_looks = 0
 
-    def start(self, command_id: str, circuit: str, commit: str, author: str, pull_request: str) -> str:
+    def start(
+        self, command_id: str, circuit: str, commit: str, author: str, pull_request: str, champion: int | None = None
+    ) -> str:
         if circuit == self.refuses:
             raise Permanent("the environment does not exist")
-        return super().start(command_id, circuit, commit, author, pull_request)
+        self.champion = champion
+        return super().start(command_id, circuit, commit, author, pull_request, champion)
 
     def look(self, reference: str) -> OperationStatus:
         if self.silent_looks:
@@ -83,6 +87,15 @@ def test_every_circuit_is_trained_and_never_more_at_once_than_there_are_slots(wo
     assert (build.most, started(world)) == (5, 12)
     assert sorted(build.told) == sorted((n, phase) for n in NAMES for phase in (Phase.TRAINING, Phase.TRAINED))
     assert Slots(world.store, world.clock).holders(SLOTS) == []
+
+
+def test_a_new_model_is_compared_with_the_one_that_served_when_it_was_asked_for(world: World) -> None:
+    build = Build(world)
+    build.run(NAMES[:1])
+    assert build.runner.champion is None
+    world.go_live(circuit=NAMES[0])
+    build.run(NAMES[:1], Change("8ab3e4410c6d", "tess", ""))
+    assert build.runner.champion == 1
 
 
 def test_a_second_build_for_the_same_commit_trains_nothing_and_tells_how_it_ended(world: World) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from azure.core.credentials import TokenCredential
@@ -19,6 +19,9 @@ from shared.configuration import ENVIRONMENT_NAME, CircuitConfig, Fleet
 from shared.domain.values import OperationState, OperationStatus, model_name
 from shared.errors import Permanent
 from shared.ports import Documents, Lake
+
+if TYPE_CHECKING:
+    from ml.requests import Contender
 
 MANAGEMENT = "https://management.azure.com"
 SCOPE = "https://management.azure.com/.default"
@@ -63,7 +66,9 @@ class AzureTrainingRunner:
         self._documents = documents
         self._client = RestClient("AzureML", jobs.management, credential, SCOPE, **options)
 
-    def start(self, command_id: str, circuit: str, commit: str, author: str, pull_request: str) -> str:
+    def start(
+        self, command_id: str, circuit: str, commit: str, author: str, pull_request: str, champion: int | None = None
+    ) -> str:
         """Raises Permanent where the circuit is not configured or its training data is not registered."""
         config = self._fleet.circuits.get(circuit)
         if config is None:
@@ -74,12 +79,13 @@ class AzureTrainingRunner:
             raise Permanent("TRAINING_CODE is empty: register the training code and name its id there")
         name = f"train-{circuit}-{request_id(command_id)}"
         if self._job(name) is None:
+            compared = self._contender(config, champion)
             request = self._documents.write(
-                f"trainings/{name}.json", self._request(config, command_id, commit, author, pull_request)
+                f"trainings/{name}.json", self._request(config, command_id, commit, author, pull_request, compared)
             )
             tags = {"command_id": command_id, "circuit": circuit, "git_commit_sha": commit, "pr_number": pull_request}
             query = {"api-version": API_VERSION}
-            self._client.start("PUT", self._path(name), command_id, self._body(config, request, tags), query)
+            self._client.start("PUT", self._path(name), command_id, self._body(config, request, compared, tags), query)
         return f"job:{name}"
 
     def look(self, reference: str) -> OperationStatus:
@@ -106,7 +112,13 @@ class AzureTrainingRunner:
             self._client.send("POST", path, query={"api-version": API_VERSION}, absent=True)
 
     def _request(
-        self, config: CircuitConfig, command_id: str, commit: str, author: str, pull_request: str
+        self,
+        config: CircuitConfig,
+        command_id: str,
+        commit: str,
+        author: str,
+        pull_request: str,
+        champion: Contender | None,
     ) -> dict[str, Any]:
         """What `ml.train` obeys: the commit's configuration, and the Delta version that the data asset was made of."""
         from ml.requests import TrainingRequest
@@ -122,8 +134,19 @@ class AzureTrainingRunner:
             pr_number=pull_request,
             pr_author=author,
             command_id=command_id,
+            champion=champion,
         )
         return request.model_dump(mode="json")
+
+    def _contender(self, config: CircuitConfig, version: int | None) -> Contender | None:
+        """The champion; None, and the evidence says "not comparable", once the dev workspace no longer has it."""
+        from ml.requests import Contender
+
+        found = version and self._get(f"{_model(self._jobs.workspace, config.key)}/versions/{version}")
+        if not version or not found:
+            return None
+        cutoff = date.fromisoformat(found["properties"]["tags"]["cutoff_date"])
+        return Contender(version=version, cutoff_date=cutoff, folder="")
 
     def _delta_version(self, config: CircuitConfig) -> int:
         cutoff = config.training.cutoff_date.isoformat()
@@ -141,15 +164,23 @@ class AzureTrainingRunner:
             raise Permanent(f"there is no workspace {self._jobs.workspace}: DEV_WORKSPACE must name one")
         return str(workspace["properties"]["mlFlowTrackingUri"])
 
-    def _body(self, config: CircuitConfig, request: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    def _body(
+        self, config: CircuitConfig, request: str, champion: Contender | None, tags: Mapping[str, str]
+    ) -> dict[str, Any]:
         workspace, training = self._jobs.workspace, config.training
         asset = _data_asset(workspace, config.data_asset_name, training.cutoff_date.isoformat())
+        command = "python -m ml.train ${{inputs.request}} --result ${{outputs.result}}"
+        compared: dict[str, Any] = {}
+        if champion:
+            command += " --champion ${{inputs.champion}}"
+            model = f"{_model(workspace, config.key)}/versions/{champion.version}"
+            compared = {"champion": {"jobInputType": "mlflow_model", "uri": model, "mode": "Download"}}
         return {
             "properties": {
                 "jobType": "Command",
                 "displayName": f"Train {config.key}",
                 "experimentName": experiment_name(config.key),
-                "command": "python -m ml.train ${{inputs.request}} --result ${{outputs.result}}",
+                "command": command,
                 "codeId": self._jobs.code,
                 "environmentId": f"{workspace}/environments/{ENVIRONMENT_NAME}/versions/{training.environment_version}",
                 "computeId": f"{workspace}/computes/{self._jobs.compute}",
@@ -158,6 +189,7 @@ class AzureTrainingRunner:
                     "request": {"jobInputType": "uri_file", "uri": request},
                     # Only named, so that AzureML shows the model's lineage: ml.train reads the table itself.
                     "training_data": {"jobInputType": "mltable", "uri": asset, "mode": "Direct"},
+                    **compared,
                 },
                 "outputs": {"result": {"jobOutputType": "uri_file", "mode": "Upload"}},
                 "limits": {"jobLimitsType": "Command", "timeout": self._jobs.timeout},
@@ -168,13 +200,13 @@ class AzureTrainingRunner:
     def _registered(self, tags: Mapping[str, str]) -> Mapping[str, Any] | None:
         """The model version that the job registered: it carries the command's id."""
         wanted = tags.get("command_id")
-        for version in self._versions(model_name(tags.get("circuit", ""))):
+        for version in self._versions(_model(self._jobs.workspace, tags.get("circuit", ""))):
             if wanted and (version["properties"].get("tags") or {}).get("command_id") == wanted:
                 return version
         return None
 
     def _versions(self, model: str) -> Iterator[Mapping[str, Any]]:
-        address: str | None = f"{self._jobs.workspace}/models/{model}/versions"
+        address: str | None = f"{model}/versions"
         query: dict[str, str] | None = {"api-version": API_VERSION, "$orderBy": "createdtime desc"}
         while address:
             answer = self._client.get(address, query)
@@ -196,6 +228,10 @@ class AzureTrainingRunner:
 
 def _data_asset(workspace: str, name: str, version: str) -> str:
     return f"{workspace}/data/{name}/versions/{version}"
+
+
+def _model(workspace: str, circuit: str) -> str:
+    return f"{workspace}/models/{model_name(circuit)}"
 
 
 def _name(reference: str) -> str:

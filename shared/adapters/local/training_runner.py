@@ -15,8 +15,16 @@ class LocalTrainingRunner:
     def __init__(self, url: str, key: str) -> None:
         self._client = PlatformClient(url, key)
 
-    def start(self, command_id: str, circuit: str, commit: str, author: str, pull_request: str) -> str:
-        body = {"circuit": circuit, "commit": commit, "author": author, "pull_request": pull_request}
+    def start(
+        self, command_id: str, circuit: str, commit: str, author: str, pull_request: str, champion: int | None = None
+    ) -> str:
+        body = {
+            "circuit": circuit,
+            "commit": commit,
+            "author": author,
+            "pull_request": pull_request,
+            "champion": champion,
+        }
         return f"job:{self._client.start('POST', 'workspaces/dev/jobs', command_id, body)}"
 
     def look(self, reference: str) -> OperationStatus:

@@ -25,6 +25,7 @@ class Trainings(Part[TrainingRun]):
             "author": event.author,
             "pull_request": event.pull_request,
             "attempt": event.attempt,
+            "champion": self.root.serving.model if self.root.serving else None,
         }
         return [Line(TRAINING, event, created=created)]
 

@@ -64,14 +64,16 @@ def test_the_image_has_exactly_what_models_are_trained_with_here_and_the_way_to_
 
 def test_the_training_component_runs_the_training_with_the_request_it_is_given() -> None:
     component: Any = load_component(ASSETS / "training_component.yml")
-    assert set(component.inputs) == {"request", "training_data"} and set(component.outputs) == {"result"}
+    assert set(component.inputs) == {"request", "training_data", "champion"} and set(component.outputs) == {"result"}
+    assert component.inputs["champion"].optional, "before the first release nothing serves"
     assert component.command.startswith("python -m ml.train ${{inputs.request}}")
+    assert component.command.endswith("$[[--champion ${{inputs.champion}}]]")
     assert component.environment == f"{ENVIRONMENT_NAME}:1.0.0"
     assert (ASSETS / component.code).resolve() == ROOT
     shown = subprocess.run(
         [sys.executable, "-m", "ml.train", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "--result" in shown.stdout
+    assert "--result" in shown.stdout and "--champion" in shown.stdout
 
 
 def test_the_training_pipeline_gives_the_component_its_data_asset() -> None:
@@ -82,7 +84,8 @@ def test_the_training_pipeline_gives_the_component_its_data_asset() -> None:
     data = job.inputs["training_data"]
     assert data.path == f"{circuit.data_asset_name}:{circuit.training.cutoff_date}"
     assert job._to_dict()["inputs"]["training_data"]["type"] == "mltable"
-    assert set(job.jobs["train"].inputs) == {"request", "training_data"}
+    given = job._to_dict()["jobs"]["train"]["inputs"]
+    assert set(given) == {"request", "training_data"}, "the first training has no champion to be compared with"
 
 
 def test_the_batch_deployment_scores_requests_of_its_circuit() -> None:

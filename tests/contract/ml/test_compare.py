@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ml import compare as comparing
+from ml import train as training
 from ml.artifact import CircuitForecaster
 from ml.compare import compare
 from ml.errors import ModelInputError
@@ -192,3 +193,16 @@ def test_the_command_prints_the_comparison_or_says_what_is_wrong(
     )
     assert comparing.main([str(file)]) == 1
     assert "/none holds no MLflow model" in capsys.readouterr().err
+
+
+def test_a_job_finds_the_champion_where_its_machine_has_it(lake: Lake, tmp_path: Path) -> None:
+    first = train(request(lake, until(lake.circuit("P002_C004"), OLDER), command_id="champion elsewhere"))
+    champion = Contender(version=first.model_version, cutoff_date=OLDER, folder="")
+    asked_for = request(lake, until(lake.circuit("P002_C004"), NEWER), command_id="mounted", champion=champion)
+    file, result = tmp_path / "request.json", tmp_path / "result.json"
+    file.write_text(asked_for.model_dump_json())
+    arguments = [str(file), "--result", str(result), "--champion", str(lake.model_folder(first))]
+    assert training.main(arguments) == 0
+    assert json.loads(result.read_text())["tags"]["comparison"] in ("better", "worse", "no clear difference")
+    file.write_text(asked_for.model_copy(update={"champion": None, "command_id": "nobody"}).model_dump_json())
+    assert training.main(arguments) == 1

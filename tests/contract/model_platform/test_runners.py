@@ -75,23 +75,23 @@ def test_a_training_follows_its_commits_configuration_and_is_measured_beside_wha
 ) -> None:
     circuit, today = "P002_C002", platform.lake.origin.date()
 
-    def train(commit: str, cutoff: date) -> RegisteredModel:
+    def train(commit: str, cutoff: date, champion: int | None) -> RegisteredModel:
         leave_configuration(commit, cutoff)
-        started = platform.training.start(new_command(), circuit, commit, "ann@example.org", "17")
+        started = platform.training.start(new_command(), circuit, commit, "ann@example.org", "17", champion)
         model = platform.models.describe_model(circuit, int(platform.succeeded(started).outputs["model_version"]))
         assert model and model.tags["cutoff_date"] == model.tags["data_asset_version"] == cutoff.isoformat()
         return model
 
-    champion = train("a" * 40, today - timedelta(days=25))
+    champion = train("a" * 40, today - timedelta(days=25), None)
     assert "comparison" not in champion.tags, "nothing serves yet"
     serving = Pair(model=champion.version, environment=champion.tags["environment_version"])
     platform.deploy(Stage.PRODUCTION, circuit, serving)
-    candidate = train("b" * 40, today - timedelta(days=20))
+    candidate = train("b" * 40, today - timedelta(days=20), champion.version)
     shown = comparison(candidate.tags, serving)
     assert shown["verdict"] in ("better", "worse", "no clear difference")
     assert shown["holdout"].startswith(f"{today - timedelta(days=19)}/")
     assert 0 < shown["candidate"]["mae"] < shown["naive"]["mae"] and shown["champion"]["mae"] > 0
-    late = comparison(train("c" * 40, today - timedelta(days=3)).tags, serving)
+    late = comparison(train("c" * 40, today - timedelta(days=3), champion.version).tags, serving)
     assert late["verdict"] == "not comparable" and "days of readings after" in late["reason"]
 
 
