@@ -85,7 +85,7 @@ $(READY): requirements-dev.txt
 
 $(NODE_READY): package-lock.json
 	@scripts/check_node.sh
-	@echo "Installing the storage emulator ..."
+	@echo "Installing what comes from npm ..."
 	@npm ci --silent --no-audit --no-fund
 	@touch $@
 

@@ -13,6 +13,7 @@ from functions import (
     ledger,
     operations,
     orders,
+    pages,
     releases,
     schedules,
     work,
@@ -35,5 +36,6 @@ for module in (
     explanations,
     ledger,
     operations,
+    pages,
 ):
     app.register_functions(module.bp)

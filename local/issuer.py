@@ -26,13 +26,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from local.browser_sign_in import FORM_LIMIT, BrowserSignIn, refusal
+
 LOCAL_ISSUER = "https://local-issuer.invalid/v2.0"
 DEFAULT_AUDIENCE = "api://circuit-fleet"
 DEFAULT_TENANT = "00000000-0000-4000-8000-00000000feed"
 TOKEN_SECONDS = 3600
 ALGORITHM = "RS256"
 KEY_FILE = "issuer-key.pem"
-_FORM_LIMIT = 16 * 1024
 
 
 class BadPeopleFile(ValueError):
@@ -84,11 +85,13 @@ class TokenIssuer:
         thumbprint = json.dumps({name: self._jwk[name] for name in ("e", "kty", "n")}, sort_keys=True)
         self._jwk["kid"] = str(uuid.uuid5(uuid.NAMESPACE_OID, thumbprint))
         self._base_url: str | None = None
+        self.sign_in = BrowserSignIn(self.people, self.token_answer)
         self.application = Starlette(
             routes=[
                 Route("/.well-known/openid-configuration", self._configuration, methods=["GET"]),
                 Route("/discovery/keys", self._keys, methods=["GET"]),
                 Route("/token", self._token, methods=["POST"]),
+                *self.sign_in.routes,
             ]
         )
 
@@ -141,9 +144,12 @@ class TokenIssuer:
             {
                 "issuer": self.issuer,
                 "jwks_uri": f"{base}/discovery/keys",
+                "authorization_endpoint": f"{base}/authorize",
+                "end_session_endpoint": f"{base}/logout",
                 "token_endpoint": f"{base}/token",
                 "id_token_signing_alg_values_supported": [ALGORITHM],
-                "response_types_supported": ["token"],
+                "response_types_supported": ["code"],
+                "code_challenge_methods_supported": ["S256"],
                 "subject_types_supported": ["public"],
             }
         )
@@ -153,20 +159,26 @@ class TokenIssuer:
 
     async def _token(self, request: Request) -> Response:
         body = await request.body()
-        if len(body) > _FORM_LIMIT:
-            return _refusal(413, f"The form may hold {_FORM_LIMIT} bytes at most.")
+        if len(body) > FORM_LIMIT:
+            return refusal(413, f"The form may hold {FORM_LIMIT} bytes at most.")
         try:
             form = parse_qs(body.decode(), strict_parsing=True) if body else {}
         except ValueError:
             form = {}
+        if "grant_type" in form:
+            return self.sign_in.redeemed({name: values[0] for name, values in form.items()}, request)
         usernames = form.get("username", [])
         if len(usernames) != 1:
-            return _refusal(400, "The form must hold exactly one username.")
+            return refusal(400, "The form must hold exactly one username.")
+        return self.token_answer(usernames[0])
+
+    def token_answer(self, username: str, **further: str) -> Response:
+        """A person's token as an answer of the token endpoint."""
         try:
-            token = self.issue(usernames[0])
+            token = self.issue(username)
         except UnknownPerson as error:
-            return _refusal(400, str(error), code="invalid_grant")
-        answer = {"token_type": "Bearer", "expires_in": TOKEN_SECONDS, "access_token": token}
+            return refusal(400, str(error), code="invalid_grant")
+        answer = {"token_type": "Bearer", "expires_in": TOKEN_SECONDS, "access_token": token, **further}
         return JSONResponse(answer, headers={"cache-control": "no-store"})
 
 
@@ -205,7 +217,3 @@ def _kept_key(path: Path) -> RSAPrivateKey:
         file.write(pem)
     partial.replace(path)
     return key
-
-
-def _refusal(status: int, message: str, code: str = "invalid_request") -> Response:
-    return JSONResponse({"error": code, "error_description": message}, status_code=status)

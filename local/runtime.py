@@ -268,6 +268,7 @@ class LocalRuntime:
             "TOKEN_ISSUER": self.services.issuer.issuer,
             "TOKEN_AUDIENCE": self.services.issuer.audience,
             "TOKEN_KEYS_URI": self.services.issuer.keys_url,
+            "SIGN_IN_ENDPOINT": f"{self.services.url}/issuer",
             "PLATFORM_ENDPOINT": self.platform_url,
             "PLATFORM_KEY": self.keys["platform"],
             "FIRST_LOOK_SECONDS": str(pace.first_look_seconds),

@@ -136,6 +136,12 @@ class Settings:
     issuer: str = _setting("TOKEN_ISSUER", "the issuer of people's tokens")
     audience: str = _setting("TOKEN_AUDIENCE", "the audience that people's tokens name")
     keys_uri: str = _setting("TOKEN_KEYS_URI", "the issuer's signing keys (JWKS)")
+    sign_in_client: str = _setting(
+        "SIGN_IN_CLIENT", "client id of the app registration that signs people in to the dashboard (Azure)", "", _guid
+    )
+    sign_in_endpoint: str = _setting(
+        "SIGN_IN_ENDPOINT", "where people sign in to the dashboard (embedded mode; on Azure: their tenant)", ""
+    )
     group_names: tuple[tuple[str, str], ...] = _setting(
         "TOKEN_GROUPS",
         "object ids of Entra groups and what they are called here, {id}={name}, with commas; app roles need none",
@@ -238,7 +244,8 @@ def _wrong_for_mode(values: Mapping[str, Any]) -> list[str]:
                 "APPROVAL_CHANNEL=devops belongs to FLEET_MODE=azure: in the embedded mode people answer the product"
             ]
         needed += ("devops_organization", "devops_project", "devops_gate_pipeline", "devops_hook_secret")
-    forbidden = ("storage", "topic_key", "platform_endpoint", "platform_key") if mode == AZURE else ()
+    embedded = ("storage", "topic_key", "platform_endpoint", "platform_key", "sign_in_endpoint")
+    forbidden = embedded if mode == AZURE else ()
     named = {f.name: f.metadata for f in fields(Settings)}
     problems = [
         f"{named[field]['name']} is missing for FLEET_MODE={mode}: {named[field]['purpose']}"

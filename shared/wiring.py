@@ -25,6 +25,7 @@ from shared.ports import ApprovalChannel, Clock, Documents, Lake, StateStore, To
 from shared.queries import Queries
 from shared.rescoring import Rescoring
 from shared.settings import LOCAL, Settings, SettingsError
+from shared.sign_in import SignIn
 from shared.signals import Signals
 from shared.subscriptions import Source
 from shared.telemetry import OFF, Telemetry
@@ -43,6 +44,11 @@ class Wired:
     ledger: Ledger
     rescoring: Rescoring
     tokens: Tokens
+
+    @property
+    def sign_in(self) -> SignIn:
+        """Where a browser signs people in."""
+        return SignIn.of(self.settings)
 
     @property
     def replayers(self) -> Mapping[str, Replayer]:

@@ -64,6 +64,10 @@ ROUTES = {
     "show_dead_letter": ("GET", "dead-letters/{letter}"),
     "replay_dead_letter": ("POST", "dead-letters/{letter}/replay"),
     "health": ("GET", "health"),
+    "show_dashboard": ("GET", "dashboard/{*page}"),
+    "serve_static": ("GET", "static/{*file}"),
+    "show_sign_in": ("GET", "sign-in"),
+    "show_me": ("GET", "me"),
 }
 TIMERS = {
     "run_etl": "%ETL_SCHEDULE%",

@@ -1,0 +1,87 @@
+"""Pages for people: the files that a browser loads. What they show comes from the same HTTP API that anybody uses."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import azure.functions as func
+
+from functions.http import NotFound, answer, answers_problems, caller
+from shared.wiring import wired
+
+bp = func.Blueprint()
+STATIC = Path(__file__).parent / "static"
+KINDS = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
+GUARDED = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src {reached};"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What a page may load: nothing from elsewhere, and no script or style that stands in the page itself."""
+
+
+@bp.route("dashboard/{*page}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def show_dashboard(req: func.HttpRequest) -> func.HttpResponse:
+    """The dashboard; it signs people in itself and shows what the API tells them."""
+    return _file(req, "dashboard/index.html", f"'self' {wired().sign_in.origin}")
+
+
+@bp.route("static/{*file}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def serve_static(req: func.HttpRequest) -> func.HttpResponse:
+    """A file that pages load: a script, a style, a library, its licence."""
+    return _file(req, req.route_params.get("file") or "", "'none'")
+
+
+@bp.route("sign-in", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def show_sign_in(req: func.HttpRequest) -> func.HttpResponse:
+    """Where a browser signs people in: addresses, client and scope of the authorization code flow with PKCE."""
+    return answer(asdict(wired().sign_in))
+
+
+@bp.route("me", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def show_me(req: func.HttpRequest) -> func.HttpResponse:
+    """Who is signed in, in which groups, and which groups operate the fleet."""
+    return answer({**caller(req).model_dump(mode="json"), "operators": wired().settings.operators})
+
+
+def _file(req: func.HttpRequest, name: str, reached: str) -> func.HttpResponse:
+    """A file of the static folder, or that the browser's copy is still the same."""
+    found = _static().get(name)
+    if found is None:
+        raise NotFound(f"there is no file {name!r:.100}")
+    content, etag = found
+    headers = {
+        **GUARDED,
+        "Content-Security-Policy": POLICY.format(reached=reached.strip()),
+        "ETag": etag,
+        "Cache-Control": "no-cache",
+    }
+    if req.headers.get("if-none-match") == etag:
+        return func.HttpResponse(status_code=304, headers=headers)
+    return func.HttpResponse(content, headers=headers, mimetype=KINDS[Path(name).suffix])
+
+
+@cache
+def _static() -> dict[str, tuple[bytes, str]]:
+    """Every file of the static folder with its ETag: only what is here can be asked for, whatever a path says."""
+    files = sorted(file for file in STATIC.rglob("*") if file.suffix in KINDS)
+    contents = {file.relative_to(STATIC).as_posix(): file.read_bytes() for file in files}
+    return {name: (content, f'"{hashlib.sha256(content).hexdigest()[:32]}"') for name, content in contents.items()}
