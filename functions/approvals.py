@@ -18,15 +18,17 @@ from functions.http import (
     page_of,
     path,
     problem,
+    recorded,
 )
 from functions.releases import RELEASE
-from shared.domain.messages import ApprovalDecided, Person
+from shared.domain.messages import ApprovalDecided, GateOverridden, Person
 from shared.domain.values import ENVIRONMENT, SEMANTIC_VERSION
 from shared.gate_answers import Taken
 from shared.wiring import wired
 
 bp = func.Blueprint()
-APPROVAL = rf"({RELEASE}|{ENVIRONMENT}:{SEMANTIC_VERSION})" + r":(registry|production):[1-9][0-9]{0,3}"
+ASKED = r":(registry|production):[1-9][0-9]{0,3}"
+APPROVAL = rf"({RELEASE}|{ENVIRONMENT}:{SEMANTIC_VERSION}){ASKED}"
 EXAMPLE = "P001_C001:3:registry:1"
 MOST_GATES = 100
 
@@ -40,6 +42,16 @@ class DecisionBody(BaseModel):
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     comment: str = Field(default="", max_length=1000)
     lift_hold: bool = False
+
+
+class OverrideBody(BaseModel):
+    """Why what blocks the gate is no reason to stop; `request` is the caller's own name for the override."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    reason: str = Field(min_length=10, max_length=500)
+    request: str = Field(default_factory=lambda: uuid4().hex, pattern=r"^[A-Za-z0-9-]{8,64}$")
 
 
 class GateAnswer(BaseModel):
@@ -126,6 +138,19 @@ def decide_approvals(req: func.HttpRequest) -> func.HttpResponse:
     ]
     counts = {"taken": len(results) - refused, "refused": refused}
     return answer({"request": body.request, **counts, "results": shown}, 207 if refused else 200)
+
+
+@bp.route("approvals/{approval}/override", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def override_gate(req: func.HttpRequest) -> func.HttpResponse:
+    """What blocks a gate is overridden by somebody who may; it is asked again, and shows who did so and why."""
+    person = caller(req)
+    identity = path(req, "approval", rf"{RELEASE}{ASKED}", EXAMPLE)
+    body = body_of(req, OverrideBody)
+    release = identity.rsplit(":", 2)[0]
+    circuit = release.partition(":")[0]
+    overridden = GateOverridden(root=circuit, approval=identity, person=person, **body.model_dump())
+    return recorded(wired().application.advance(overridden), release)
 
 
 def _answer(approval: str, person: Person, **fields: Any) -> ApprovalDecided:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.discrepancy import OutOfBand
 from shared.domain.freeze import FreezeWindow
+from shared.domain.promotion import PromotionRules
 from shared.domain.values import ENVIRONMENT, version_numbers
 from shared.yaml_documents import ConfigurationError, Key, YamlDocument, YamlReader
 
@@ -254,6 +255,7 @@ class Policy(Frozen):
     scoring_origin_hour: int = Field(default=0, ge=0, le=23)
     approval_groups: ApprovalGates = ApprovalGates()
     approval_timeout_hours: int = Field(default=24, ge=1)
+    promotion: PromotionRules = PromotionRules()
     observation: Observation = Observation()
     freeze_windows: tuple[FreezeWindow, ...] = ()
     ledger: LedgerRules = LedgerRules()

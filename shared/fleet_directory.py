@@ -22,6 +22,7 @@ class FleetDirectory:
         common = Rules(
             requirements={Gate.REGISTRY: gates.registry, Gate.PRODUCTION: gates.production},
             approval_channel=Channel(settings.approval_channel),
+            promotion=fleet.policy.promotion,
             origin_hour=fleet.policy.scoring_origin_hour,
             out_of_band=fleet.policy.out_of_band,
             freeze_windows=fleet.policy.freeze_windows,

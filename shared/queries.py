@@ -228,7 +228,7 @@ class Queries:
                 {
                     "at": line["at"],
                     "event": line["event"],
-                    **{k: line["detail"].get(k) for k in ("approval", "decision", "digest", "comment")},
+                    **{k: line["detail"].get(k) for k in ("approval", "decision", "digest", "comment", "reason")},
                     "person": line["detail"]["person"]["username"],
                     "evidence_uri": evidence.get(line["detail"]["approval"], ""),
                 }

@@ -11,7 +11,8 @@ from typing import Any
 from shared.domain.comparison import comparison, numbers
 from shared.domain.hold import Hold
 from shared.domain.machine import Item, NotAllowed, NotNow
-from shared.domain.messages import AnswerUsedUp, ApprovalCounted, ApprovalDecided, Person
+from shared.domain.messages import AnswerUsedUp, ApprovalCounted, ApprovalDecided, GateOverridden, Person
+from shared.domain.promotion import Override, blocking
 from shared.domain.release import GATES, Approval, Asked, Phase, Release
 from shared.domain.rules import Rules
 from shared.domain.values import Channel, Gate, Pair
@@ -32,8 +33,14 @@ PLOT = "plot_"
 """Tags whose name begins so hold the address of a picture."""
 
 
-def evidence(release: Release, gate: Gate, champion: Pair | None, hold: Hold | None = None) -> dict[str, Any]:
-    """What a person is shown and what their approval is bound to.
+def evidence(
+    release: Release,
+    gate: Gate,
+    champion: Pair | None,
+    hold: Hold | None = None,
+    findings: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """What a person is shown and what their approval is bound to; `findings` are what the promotion rules found.
 
     The candidate's own `metrics` are of the days before its cutoff. The champion's are of other days, so they are shown
     nowhere: what stands beside what is in `comparison`, of one holdout.
@@ -46,6 +53,7 @@ def evidence(release: Release, gate: Gate, champion: Pair | None, hold: Hold | N
         "candidate": {"model": release.version, "environment": release.environment, "metrics": mine},
         "champion": champion.model_dump() if champion else None,
         "comparison": comparison(tags, champion),
+        "findings": list(findings),
         "naive": tags.get("naive", ""),
         "beats_naive": mine["mae"] < mine["naive_mae"] if {"mae", "naive_mae"} <= mine.keys() else None,
         "lineage": {name: tags[name] for name in LINEAGE if name in tags},
@@ -94,22 +102,64 @@ def opened(asked: Asked, approval: Approval) -> dict[str, Any]:
 
 def expect_open(asked: Item | None, event: ApprovalDecided) -> Approval:
     """The gate that the answer is for; raises `NotAllowed` and `NotNow` for an answer that it does not take."""
-    approval = asked.approval if isinstance(asked, Asked) else None
-    if asked is None or approval is None or approval.id != event.approval:
-        raise NotAllowed(f"approval {event.approval} is not open", "closed")
-    if asked.phase not in GATES or GATES[Phase(asked.phase)] is not approval.gate:
-        raise NotAllowed(f"approval {event.approval} is closed: the release is {asked.phase}", "closed")
+    approval = _gate(asked, event)
     if event.channel is not approval.channel:
         where = approval.asked_at or approval.channel
         raise NotAllowed(f"approval {event.approval} is answered elsewhere: {where}", "elsewhere")
-    if event.digest != approval.digest:
-        raise NotAllowed(f"the evidence of {event.approval} has changed since you read it: read it again", "changed")
+    _expect_read(approval, event)
     if not may_answer(approval, event.person):
         wanted = " and ".join(" or ".join(groups) for groups in approval.requirement)
         raise NotAllowed(f"{event.person.username} is not in a group that this gate asks ({wanted})", "forbidden")
     if event.identity in {answer.identity for answer in approval.answers}:
         raise NotNow("this answer is recorded already")
+    if event.channel is Channel.PRODUCT and event.decision == "approve" and (why := blocked(approval)):
+        raise NotAllowed(f"{why}: somebody who may overrides it, or train the model anew", "blocked")
     return approval
+
+
+def expect_blocked(asked: Item | None, event: GateOverridden, rules: Rules) -> None:
+    """Raises `NotAllowed` where nothing is to be overridden, or not by this person.
+
+    Wherever the gate is answered, it is overridden in the product: an approval elsewhere cannot carry it.
+    """
+    approval = _gate(asked, event)
+    _expect_read(approval, event)
+    groups = rules.promotion.override_groups
+    if not set(groups) & set(event.person.groups):
+        raise NotAllowed(
+            f"{event.person.username} is in none of the groups that may override: {', '.join(groups)}", "forbidden"
+        )
+    assert isinstance(asked, Asked)
+    if is_trainer(asked, event.person):
+        raise NotAllowed("who trained a model does not override what its gate says of it", "forbidden")
+    if not blocking(approval.evidence):
+        raise NotAllowed(f"nothing blocks {approval.id}: answer it", "closed")
+
+
+def overridden(release: Release, event: GateOverridden, now: datetime) -> tuple[Override, ...]:
+    """The release's overrides with this one of all that blocks its gate."""
+    found = blocking(release.approval.evidence) if release.approval else ()
+    return (*release.overrides, Override(by=event.person.username, reason=event.reason, at=now, findings=found))
+
+
+def blocked(approval: Approval) -> str:
+    """Why the gate takes no approval as it stands; nothing when it does."""
+    found = blocking(approval.evidence)
+    return f"{approval.id} is blocked: {'; '.join(found)}" if found else ""
+
+
+def _gate(asked: Item | None, event: ApprovalDecided | GateOverridden) -> Approval:
+    approval = asked.approval if isinstance(asked, Asked) else None
+    if asked is None or approval is None or approval.id != event.approval:
+        raise NotAllowed(f"approval {event.approval} is not open", "closed")
+    if asked.phase not in GATES or GATES[Phase(asked.phase)] is not approval.gate:
+        raise NotAllowed(f"approval {event.approval} is closed: the release is {asked.phase}", "closed")
+    return approval
+
+
+def _expect_read(approval: Approval, event: ApprovalDecided | GateOverridden) -> None:
+    if event.digest != approval.digest:
+        raise NotAllowed(f"the evidence of {event.approval} has changed since you read it: read it again", "changed")
 
 
 def not_enough(asked: Asked, approval: Approval, event: ApprovalDecided) -> ApprovalDecided | None:
@@ -145,6 +195,8 @@ def is_trainer(release: Asked, person: Person) -> bool:
 
 def why_not(release: Asked, approval: Approval, person: Person) -> str:
     """Why the person's approval does not count, or nothing."""
+    if why := blocked(approval):
+        return f"{why}; it counts when somebody who may has overridden that"
     if is_trainer(release, person):
         return "who trained a model does not count as its approver"
     if any(answer.decision == "approve" and answer.person.oid == person.oid for answer in approval.answers):

@@ -27,6 +27,7 @@ from shared.domain.values import Value
 
 TOLD_BY: tuple[tuple[type[m.Event], str], ...] = (
     (m.ApprovalDecided, "people"),
+    (m.GateOverridden, "people"),
     (m.DeadlinePassed, "the clock"),
     (m.CommandPoisoned, "the application"),
     (m.Outcome, "the platform"),
@@ -125,7 +126,10 @@ def _waits_for(root: Root, item: Item, items: Mapping[str, Item], kind: Kind, ru
         case Release(phase=phase, approval=approval) if approval and phase in GATES:
             asked = " and ".join(" or ".join(groups) for groups in approval.requirement)
             counted = len(approvals.counted(item, approval.answers))
-            return f"{approval.gate} approval by {asked}; {counted} of {len(approval.requirement)} given"
+            waits = f"{approval.gate} approval by {asked}; {counted} of {len(approval.requirement)} given"
+            overriders = " or ".join(rules.promotion.override_groups)
+            why = approvals.blocked(approval)
+            return f"{waits}; {why}; {overriders} may override that" if why else waits
         case Release(phase=ReleasePhase.READY) if isinstance(root, Circuit) and root.production_owner:
             return f"production, which {root.production_owner} owns"
         case Release(phase=ReleasePhase.READY):

@@ -125,6 +125,20 @@ class ApprovalDecided(Event):
         return told if self.channel is Channel.PRODUCT else f"{told}:{'+'.join(self.person.groups)}"
 
 
+class GateOverridden(Event):
+    """A person with the right let a blocked gate be answered, naming the digest of what they looked at, and why."""
+
+    approval: str
+    digest: str
+    person: Person
+    reason: str
+    request: str
+
+    @property
+    def identity(self) -> str:
+        return f"overridden:{self.approval}:{self.request}"
+
+
 # ----------------------------------------------------------------- release: what a fact turns out to be, once looked at
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from shared.domain import messages as m
 from shared.domain.machine import Item, Kind, Then
 from shared.domain.operation import Operation
+from shared.domain.promotion import Override
 from shared.domain.values import Channel, Gate, Pair, Value
 
 
@@ -130,6 +131,7 @@ for _phase in AWAITING:
         (_phase, m.GateCancelled): Then(Phase.CANCELLED, (m.WithdrawApproval,)),
         (_phase, m.GateSkipped): Then(Phase.ERRORED, (m.WithdrawApproval, m.RaiseAlert)),
         (_phase, m.ChampionChanged): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
+        (_phase, m.GateOverridden): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
         (_phase, m.ApprovalRejected): Then(Phase.REJECTED, (m.WithdrawApproval,)),
         (_phase, m.DeadlinePassed): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
         (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.WithdrawApproval, m.RaiseAlert)),
@@ -214,6 +216,7 @@ class Release(Asked):
     operation: Operation | None = None
     test: Mapping[str, Any] = {}
     champion: Pair | None = None
+    overrides: tuple[Override, ...] = ()
     previous: Pair | None = None
     observed: int = 0
     ended_in: str = ""
@@ -250,5 +253,12 @@ RELEASE = Kind(
         Phase.DEPLOYING_TO_PRODUCTION: timedelta(hours=2),
         Phase.OBSERVING: timedelta(hours=48),
     },
-    new_attempts=(m.EvidenceChanged, m.ChampionChanged, m.AnswerUsedUp, m.DeadlinePassed, m.DeadlineMoved),
+    new_attempts=(
+        m.EvidenceChanged,
+        m.ChampionChanged,
+        m.GateOverridden,
+        m.AnswerUsedUp,
+        m.DeadlinePassed,
+        m.DeadlineMoved,
+    ),
 )

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from shared.domain.discrepancy import OutOfBand
 from shared.domain.freeze import FreezeWindow
+from shared.domain.promotion import PromotionRules
 from shared.domain.values import Channel, Gate, Value
 
 REQUIRED_TAGS = (
@@ -38,6 +39,7 @@ class Rules(Value):
         Gate.PRODUCTION: (("ML-Engineers", "Engineering-Managers"),),
     }
     approval_channel: Channel = Channel.PRODUCT
+    promotion: PromotionRules = PromotionRules()
     origin_hour: int = 0
     verified_scorings: int = 1
     late_after: timedelta = timedelta(hours=9)

@@ -48,6 +48,7 @@ ROUTES = [
     ("GET", f"approvals/{THIRD}:1:registry:1"),
     ("POST", f"approvals/{THIRD}:1:registry:1"),
     ("POST", "approvals/batch"),
+    ("POST", f"approvals/{THIRD}:1:registry:1/override"),
     ("GET", "circuits"),
     ("GET", f"circuits/{THIRD}"),
     ("GET", f"circuits/{THIRD}/releases"),
@@ -238,6 +239,15 @@ def test_a_batch_answers_each_gate_by_itself(api: Api) -> None:
     detail = next(line["detail"] for line in api.history(release) if line["event"] == "ProductionApproved")
     assert (detail["comment"], detail["request"]) == ("beats the champion", "monday-round")
     assert api.call("POST", "approvals/batch", DIRECTOR, json=body).json()["results"][0]["status"] == 208
+    assert api.rows(UNTOUCHED) == before
+
+
+def test_nobody_overrides_without_the_right_or_where_nothing_blocks(api: Api) -> None:
+    gate, before = api.gate(UNTOUCHED), api.rows(UNTOUCHED)
+    address, body = f"approvals/{gate['id']}/override", {"digest": gate["digest"], "reason": "it is the best there is"}
+    assert "Engineering-Managers" in problem(api.call("POST", address, ENGINEER, json=body), 403)["detail"]
+    assert "nothing blocks" in problem(api.call("POST", address, DIRECTOR, json=body), 409)["detail"]
+    problem(api.call("POST", address, DIRECTOR, json={**body, "reason": "so"}), 400)
     assert api.rows(UNTOUCHED) == before
 
 

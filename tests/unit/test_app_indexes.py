@@ -24,6 +24,7 @@ ROUTES = {
     "show_approval": ("GET", "approvals/{approval}"),
     "decide_approval": ("POST", "approvals/{approval}"),
     "decide_approvals": ("POST", "approvals/batch"),
+    "override_gate": ("POST", "approvals/{approval}/override"),
     "on_devops_hook": ("POST", "hooks/devops"),
     "list_circuits": ("GET", "circuits"),
     "show_circuit": ("GET", "circuits/{circuit}"),

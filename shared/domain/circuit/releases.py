@@ -13,6 +13,7 @@ from shared.domain.circuit.draft import Part
 from shared.domain.hold import HOLD
 from shared.domain.machine import Item, Line, NotAllowed, NotNow, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
+from shared.domain.promotion import findings
 from shared.domain.release import RELEASE, Phase, Release, release_id
 from shared.domain.scoring import LIMIT_TAGS, ScoringRun, limits
 from shared.domain.values import Gate, Pair, version_numbers
@@ -25,7 +26,7 @@ _BEGIN_TO_WAIT = (m.ProductionApprovedWhileHeld, m.ProductionHeld, m.ProductionW
 
 class Releases(Part[Release]):
     kind = RELEASE
-    hears = (m.ModelRegistered, m.ApprovalDecided, m.CancelRequested, m.RestartRequested)
+    hears = (m.ModelRegistered, m.ApprovalDecided, m.GateOverridden, m.CancelRequested, m.RestartRequested)
 
     def open(self) -> Iterator[Release]:
         """The open releases, oldest version first."""
@@ -40,6 +41,10 @@ class Releases(Part[Release]):
                 return self._cancelled(event)
             case m.RestartRequested():
                 return self._restarted(event)
+            case m.GateOverridden():
+                overridden = event.approval.rsplit(":", 2)[0]
+                approvals.expect_blocked(self.draft.items.get(overridden), event, self.rules)
+                return [Line(RELEASE, event, overridden)]
         assert isinstance(event, m.ApprovalDecided)
         return self._decided(event)
 
@@ -199,6 +204,8 @@ class Releases(Part[Release]):
         # A release that ends keeps its last operation, so that it can be cancelled.
         kept = release.operation if not begun or release.phase in r.ENDS else None
         changed: dict[str, Any] = {"operation": operated(kept, event, self.now)}
+        if isinstance(event, m.GateOverridden):
+            release = release.model_copy(update={"overrides": approvals.overridden(release, event, self.now)})
         if isinstance(event, (m.TagsMissing, m.ModelRegisteredAgain)):
             changed["tag_looks"] = release.tag_looks + 1
         if isinstance(event, m.ApprovalDecided) and release.approval:
@@ -217,9 +224,11 @@ class Releases(Part[Release]):
         if m.RequestApproval in then.commands:
             gate = r.GATES[Phase(release.phase)]
             hold = self.draft.hold if gate is Gate.PRODUCTION else None
-            shown = approvals.evidence(release, gate, self.root.serving, hold)
+            champion = self.root.serving
+            found = findings(release.tags, champion, self.rules.promotion, release.overrides, self.now)
+            shown = approvals.evidence(release, gate, champion, hold, found)
             asked = approvals.ask(release, shown, self.rules, self.now)
-            changed |= {"champion": self.root.serving, **approvals.opened(release, asked)}
+            changed |= {"champion": champion, **approvals.opened(release, asked)}
         elif release.phase in r.ENDS and release.approval:
             changed["withdrawn"] = release.approval.id
         if release.phase == Phase.DEPLOYING_TO_PRODUCTION and self.root.production_owner != release.id:

@@ -165,7 +165,7 @@ DECIDED = {
             TagsNeverCame
         awaiting registry approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected, ApprovalRequested,
             CancelRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, EvidenceChanged, GateCancelled,
-            GateSkipped, GateTimedOut, ModelRegisteredAgain, RegistryApproved, SupersededByNewer
+            GateOverridden, GateSkipped, GateTimedOut, ModelRegisteredAgain, RegistryApproved, SupersededByNewer
         promoting | CancelRequested, CommandPoisoned, DeadlinePassed, ModelPromoted, ModelPromotedWhileTestOwned,
             OperationFailed, OperationStarted, StillRunning, SupersededByNewer
         waiting for test | CancelRequested, DeadlinePassed, SupersededByNewer, TestFreed
@@ -175,9 +175,8 @@ DECIDED = {
             SupersededByNewer, TestInferenceRefused, TestInferenceValidated, TestedBeforeEnvironmentChanged
         awaiting production approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
             ApprovalRequested, CancelRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, EnvironmentChanged,
-            EnvironmentChangedWhileTestOwned, GateCancelled, GateSkipped, GateTimedOut, ProductionApproved,
-            ProductionApprovedWhileHeld, ProductionApprovedWhileOwned,
-            SupersededByNewer
+            EnvironmentChangedWhileTestOwned, GateCancelled, GateOverridden, GateSkipped, GateTimedOut,
+            ProductionApproved, ProductionApprovedWhileHeld, ProductionApprovedWhileOwned, SupersededByNewer
         ready | CancelRequested, ChampionChanged, DeadlineMoved, DeadlinePassed, EnvironmentChanged,
             EnvironmentChangedWhileTestOwned, ProductionFreed, ProductionHeld,
             ProductionStillHeld, SupersededByNewer
