@@ -162,9 +162,6 @@ class Settings:
     production_suffix: str = _setting(
         "PRODUCTION_ENDPOINT_SUFFIX", "ends the names of production endpoints, unique in their region", "prd"
     )
-    training_code: str = _setting(
-        "TRAINING_CODE", "resource id of the training code asset in the dev workspace; builds need it", ""
-    )
     synapse_endpoint: str = _setting(
         "SYNAPSE_ENDPOINT", "the Synapse workspace's development endpoint, https://{name}.dev.azuresynapse.net", ""
     )

@@ -217,7 +217,7 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
     suffixes = {**SUFFIXES, Stage.TEST: settings.test_suffix, Stage.PRODUCTION: settings.production_suffix}
     ml = AzureMl(workspaces, settings.registry, settings.cluster, suffixes)
     spark = SparkEtl(settings.synapse_endpoint, settings.synapse_pool, settings.etl_code, settings.etl_source)
-    trainings = TrainingJobs(settings.dev_workspace, settings.training_code, settings.cluster)
+    trainings = TrainingJobs(settings.dev_workspace, settings.cluster)
     approvals: ApprovalChannel = TopicApprovals(common.topic)
     if settings.approval_channel == Channel.DEVOPS:
         gate = GatePipeline.of(

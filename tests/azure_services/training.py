@@ -16,7 +16,6 @@ WORKSPACE = (
     "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/fleet"
     "/providers/Microsoft.MachineLearningServices/workspaces/dev"
 )
-CODE = f"{WORKSPACE}/codes/sensor-forecast/versions/1"
 TRACKING = f"azureml://westeurope.api.azureml.ms/mlflow/v1.0{WORKSPACE}"
 QUEUED, RUNS = timedelta(seconds=30), timedelta(minutes=10)
 PAGE = 2
@@ -68,6 +67,8 @@ class TrainingWorkspace(Service):
         self.jobs: dict[str, Job] = {}
         self.models: dict[tuple[str, int], tuple[dict[str, str], datetime]] = {}
         self.data: dict[tuple[str, str], dict[str, str]] = {}
+        self.code: set[str] = {"1.0.0"}
+        """The versions of sensor-forecast-env whose code is registered."""
         self.endings: list[Ending] = []
         """How the next jobs end, in order; those after them complete."""
 
@@ -75,6 +76,7 @@ class TrainingWorkspace(Service):
         return [
             Endpoint("GET", WORKSPACE, self._workspace),
             Endpoint("GET", WORKSPACE + "/data/{asset}/versions/{version}", self._data),
+            Endpoint("GET", WORKSPACE + "/codes/sensor-forecast-env/versions/{version}", self._code),
             Endpoint("GET", WORKSPACE + "/models/{model}/versions", self._versions),
             Endpoint("GET", WORKSPACE + "/models/{model}/versions/{version}", self._model),
             Endpoint("GET", WORKSPACE + "/jobs/{job}", self._job),
@@ -115,6 +117,11 @@ class TrainingWorkspace(Service):
         if tags is None:
             raise Refused(404, "NotFound", f"there is no {call.parts['asset']}:{call.parts['version']}")
         return Reply(body={"id": call.path, "name": call.parts["version"], "properties": {"tags": tags}})
+
+    def _code(self, call: Call) -> Reply:
+        if call.parts["version"] not in self.code:
+            raise Refused(404, "NotFound", f"there is no code of {call.parts['version']}")
+        return Reply(body={"id": call.path, "name": call.parts["version"], "properties": {}})
 
     def _versions(self, call: Call) -> Reply:
         found = sorted((version for model, version in self.models if model == call.parts["model"]), reverse=True)

@@ -67,8 +67,8 @@ class Azure:
         starts = Starts(self.store, SystemClock())
         return SynapseEtlRunner(pool, self.services.credential(), starts, self.lake, **self.options(**options))
 
-    def training(self, code: str = training.CODE, **options: Any) -> AzureTrainingRunner:
-        jobs = TrainingJobs(training.WORKSPACE, code, management=self.services.url("arm"))
+    def training(self, **options: Any) -> AzureTrainingRunner:
+        jobs = TrainingJobs(training.WORKSPACE, management=self.services.url("arm"))
         return AzureTrainingRunner(
             jobs, self.services.credential(), self.fleet, self.lake, self.documents, **self.options(**options)
         )
@@ -341,17 +341,18 @@ def test_a_champion_that_the_workspace_has_lost_does_not_keep_a_new_model_from_b
 @pytest.mark.parametrize(
     ("circuit", "code", "problem"),
     [
-        ("P001_C999", training.CODE, "there is no circuit 'P001_C999'"),
-        ("../P001_C001", training.CODE, "there is no circuit"),
-        (CIRCUIT, "", "TRAINING_CODE is empty"),
-        ("P001_C002", training.CODE, "run scripts/register_mltable.py P001_C002 first"),
+        ("P001_C999", {"1.0.0"}, "there is no circuit 'P001_C999'"),
+        ("../P001_C001", {"1.0.0"}, "there is no circuit"),
+        (CIRCUIT, {"0.9.0"}, "run scripts/register_environment.py 1.0.0 first"),
+        ("P001_C002", {"1.0.0"}, "run scripts/register_mltable.py P001_C002 first"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_with_the_next_step(
-    azure: Azure, circuit: str, code: str, problem: str, command: str
+    azure: Azure, circuit: str, code: set[str], problem: str, command: str
 ) -> None:
+    azure.workspace.code = code
     with pytest.raises(Permanent, match=problem):
-        azure.training(code).start(command, circuit, *WHO)
+        azure.training().start(command, circuit, *WHO)
     assert not azure.workspace.jobs
 
 

@@ -36,13 +36,12 @@ _STATES = {
 
 @dataclass(frozen=True)
 class TrainingJobs:
-    """Where trainings run. `workspace` and `code` (a code asset with `ml` and `shared`) are ARM resource ids.
+    """Where trainings run; `workspace` is an ARM resource id.
 
     Jobs run as the cluster's managed identity, which may read the lake and the documents.
     """
 
     workspace: str
-    code: str
     compute: str = "batch-cluster"
     timeout: str = "PT1H"
     management: str = MANAGEMENT
@@ -69,14 +68,12 @@ class AzureTrainingRunner:
     def start(
         self, command_id: str, circuit: str, commit: str, author: str, pull_request: str, champion: int | None = None
     ) -> str:
-        """Raises Permanent where the circuit is not configured or its training data is not registered."""
+        """Raises Permanent where the circuit is not configured or its training data or its code is not registered."""
         config = self._fleet.circuits.get(circuit)
         if config is None:
             raise Permanent(
                 f"there is no circuit {circuit!r:.60}: trainings are of the circuits of plants_circuits.yml"
             )
-        if not self._jobs.code:
-            raise Permanent("TRAINING_CODE is empty: register the training code and name its id there")
         name = f"train-{circuit}-{request_id(command_id)}"
         if self._job(name) is None:
             compared = self._contender(config, champion)
@@ -158,6 +155,17 @@ class AzureTrainingRunner:
             )
         return int(found["properties"]["tags"]["delta_version"])
 
+    def _code(self, config: CircuitConfig) -> str:
+        """The code that is released with the environment: a pair says all of what runs, in training as in scoring."""
+        version = config.training.environment_version
+        path = f"{self._jobs.workspace}/codes/{ENVIRONMENT_NAME}/versions/{version}"
+        if self._get(path) is None:
+            raise Permanent(
+                f"the code of {ENVIRONMENT_NAME}:{version} is not registered in the dev workspace: "
+                f"run scripts/register_environment.py {version} first"
+            )
+        return path
+
     def _tracking_uri(self) -> str:
         workspace = self._get(self._jobs.workspace)
         if workspace is None:
@@ -181,7 +189,7 @@ class AzureTrainingRunner:
                 "displayName": f"Train {config.key}",
                 "experimentName": experiment_name(config.key),
                 "command": command,
-                "codeId": self._jobs.code,
+                "codeId": self._code(config),
                 "environmentId": f"{workspace}/environments/{ENVIRONMENT_NAME}/versions/{training.environment_version}",
                 "computeId": f"{workspace}/computes/{self._jobs.compute}",
                 "identity": {"identityType": "Managed"},
