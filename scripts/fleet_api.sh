@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# What the shell scripts share: signing in, calling the app's HTTP API, and gates. Sourced, not run.
+#
+#   FLEET_URL    where the app is (default: http://127.0.0.1:7071)
+#   FLEET_TOKEN  your access token; without it, Azure CLI is asked for one for TOKEN_AUDIENCE
+
+CIRCUIT_PATTERN='[A-Za-z][A-Za-z0-9]{0,6}_[A-Za-z][A-Za-z0-9]{0,12}'
+FLEET_URL=${FLEET_URL:-http://127.0.0.1:7071}
+fleet_token=""
+
+wrong() { # MESSAGE -> exit 2
+    echo "$1; see --help" >&2
+    exit 2
+}
+
+require_value() { # NUMBER OF ARGUMENTS LEFT, OPTION
+    (($1 > 1)) || wrong "$2 needs a value"
+}
+
+sign_in() {
+    local tool
+    for tool in curl jq; do
+        command -v "$tool" >/dev/null || wrong "this needs $tool"
+    done
+    fleet_token=${FLEET_TOKEN:-}
+    if [[ -z $fleet_token && -n ${TOKEN_AUDIENCE:-} ]] && command -v az >/dev/null; then
+        fleet_token=$(az account get-access-token --resource "$TOKEN_AUDIENCE" --query accessToken --output tsv)
+    fi
+    [[ -n $fleet_token ]] || wrong "set FLEET_TOKEN, or sign in with Azure CLI and set TOKEN_AUDIENCE"
+}
+
+# The token goes in by standard input: arguments can be read by everybody on the machine.
+call() { # METHOD PATH [BODY] -> the answer's body; fails with the problem's text
+    local answer status
+    answer=$(printf 'header = "Authorization: Bearer %s"\n' "$fleet_token" | curl --silent --show-error --config - \
+        --request "$1" ${3:+--header "Content-Type: application/json" --data "$3"} --max-time 60 \
+        --write-out '\n%{http_code}' "$FLEET_URL/api/$2") || {
+        echo "$FLEET_URL does not answer; set FLEET_URL to where the app is, or see --break-glass" >&2
+        return 1
+    }
+    status=${answer##*$'\n'}
+    if ((status >= 400)); then
+        jq --raw-output '.detail // .' <<<"${answer%$'\n'*}" >&2 || echo "the app answered $status" >&2
+        return 1
+    fi
+    echo "${answer%$'\n'*}"
+}
+
+# Answers a release's open gate as the caller. People answer what they saw: the digest is that of --dry-run.
+approve_gate() { # RELEASE GATE DIGEST COMMENT
+    local release=$1 gate=$2 digest=$3 comment=$4 approval body
+    approval=$(open_gate "$release" "$gate")
+    [[ -n $approval ]] || return 0
+    [[ -n $digest ]] || wrong "--digest is missing: look at the evidence with --dry-run, and give the digest it shows"
+    body=$(jq --null-input --arg digest "$digest" --arg comment "$comment" \
+        '{decision: "approve", digest: $digest, comment: $comment}')
+    call POST "approvals/$approval" "$body" >/dev/null
+}
+
+open_gate() { # RELEASE GATE -> the id of its open approval; nothing where the gate is not open
+    call GET "releases/$1" | jq --raw-output --arg gate "$2" \
+        'if .phase == "awaiting \($gate) approval" then .approval.id else empty end'
+}
+
+# A gate is shown with everything that its approver should see.
+show_gate() { # RELEASE GATE
+    local approval shown
+    shown=$(call GET "releases/$1")
+    approval=$(open_gate "$1" "$2")
+    if [[ -n $approval ]]; then
+        call GET "approvals/$approval" | jq --argjson release "$shown" \
+            '{release: $release.id, phase: $release.phase, would_approve: .id, digest, shown: ., dry_run: true}'
+    else
+        jq '{release: .id, phase, reason, would_approve: null, dry_run: true}' <<<"$shown"
+    fi
+}
+
+# Waits while the release is in one of the phases, at most so many seconds, and prints where it stands.
+# Fails when it has ended badly, or is not yet further.
+follow_release() { # RELEASE SECONDS PHASE...
+    local release=$1 until_time=$((SECONDS + $2)) shown phase
+    shift 2
+    while true; do
+        shown=$(call GET "releases/$release")
+        phase=$(jq --raw-output .phase <<<"$shown")
+        if [[ " ${*// /_} " != *" ${phase// /_} "* ]] || ((SECONDS >= until_time)); then
+            break
+        fi
+        sleep 2
+    done
+    jq '{release: .id, phase, since, deadline, reason}' <<<"$shown"
+    case "$phase" in
+        rejected | expired | failed | errored | superseded | cancelled | "rolled back")
+            echo "$release has ended $phase: $(jq --raw-output .reason <<<"$shown")" >&2
+            return 1
+            ;;
+    esac
+}
