@@ -5,6 +5,7 @@ import os
 import azure.functions as func
 
 from functions import (
+    alerts,
     approvals,
     devops,
     environments,
@@ -28,6 +29,7 @@ for module in (
     event_grid,
     work,
     schedules,
+    alerts,
     approvals,
     devops,
     releases,

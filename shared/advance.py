@@ -100,7 +100,7 @@ class Advance:
         if isinstance(loaded.root, Lake):
             return lake_domain.decide(loaded.root, loaded.items, event, rules, now)
         if isinstance(loaded.root, FleetState):
-            return fleet_domain.decide(loaded.root, loaded.items, event, now)
+            return fleet_domain.decide(loaded.root, loaded.items, event, rules, now)
         if isinstance(loaded.root, Environment):
             return environment_domain.decide(loaded.root, loaded.items, event, rules, now)
         assert isinstance(loaded.root, Circuit)

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from shared.domain.alerts.causes import Route
 from shared.domain.discrepancy import OutOfBand
 from shared.domain.freeze import FreezeWindow
 from shared.domain.promotion import PromotionRules
@@ -248,6 +249,25 @@ class DriftRules(Frozen):
     false_discovery_rate: float = Field(default=0.05, gt=0, lt=1)
 
 
+class AlertRepeats(Frozen):
+    """Hours after which an open alert is told again that nobody looks after."""
+
+    warning: int = Field(default=168, ge=1)
+    critical: int = Field(default=24, ge=1)
+
+
+class AlertRules(Frozen):
+    """Who is told of alerts and how often: `acknowledged_days` is how long somebody may look after one in silence.
+
+    `webhook_hosts` are the hosts that webhooks may lead to; which webhooks there are is a setting.
+    """
+
+    repeat_hours: AlertRepeats = AlertRepeats()
+    acknowledged_days: int = Field(default=7, ge=1, le=90)
+    webhook_hosts: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+
 class Policy(Frozen):
     """What holds for the whole fleet."""
 
@@ -262,6 +282,7 @@ class Policy(Frozen):
     out_of_band: OutOfBand = "repair"
     environment_updates: EnvironmentUpdates = EnvironmentUpdates()
     drift: DriftRules = DriftRules()
+    alerts: AlertRules = AlertRules()
     max_parallel_training: int = Field(default=5, ge=1)
     max_parallel_invocations: int = Field(default=20, ge=1)
     defaults: dict[str, Any] = {}
@@ -370,6 +391,8 @@ class _FleetReader(YamlReader):
         features = list(policy_document.below(("features",)).content) if policy_document else []
         master_document = self.read(self.folder / "plants_circuits.yml")
         master = self.parse(MasterList, master_document) if master_document else None
+        if policy and policy_document and master_document:
+            self._check_routes(policy, policy_document, master_document)
         environments = self._environments()
         circuits: dict[str, CircuitConfig] = {}
         if master_document:
@@ -396,6 +419,13 @@ class _FleetReader(YamlReader):
             circuits=dict(sorted(circuits.items())),
             environments=environments,
         )
+
+    def _check_routes(self, policy: Policy, document: YamlDocument, master: YamlDocument) -> None:
+        plants = master.below(("plants",)).content
+        for number, route in enumerate(policy.alerts.routes):
+            for unknown in [plant for plant in route.plants if plant not in plants]:
+                key: Key = ("alerts", "routes", number, "plants")
+                self.report(document.place(key), key, f"there is no plant {unknown!r}; plants: {', '.join(plants)}")
 
     def _environments(self) -> dict[str, EnvironmentSpec]:
         """Every readable version, in order; a folder without `environments/` leaves the versions unchecked."""

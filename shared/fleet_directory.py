@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from shared.configuration import Fleet
+from shared.domain.alerts.causes import Severity
 from shared.domain.rules import Rules
 from shared.domain.values import ENVIRONMENT, Channel, Gate
 from shared.settings import Settings
@@ -29,6 +30,12 @@ class FleetDirectory:
             rolls_back=fleet.policy.observation.rolls_back,
             verified_scorings=fleet.policy.observation.verified_scorings,
             late_after=timedelta(hours=fleet.policy.ledger.late_after_hours),
+            alert_repeats={
+                Severity.WARNING: timedelta(hours=fleet.policy.alerts.repeat_hours.warning),
+                Severity.CRITICAL: timedelta(hours=fleet.policy.alerts.repeat_hours.critical),
+            },
+            acknowledged_for=timedelta(days=fleet.policy.alerts.acknowledged_days),
+            alert_routes=fleet.policy.alerts.routes,
             approval_timeout=timedelta(hours=fleet.policy.approval_timeout_hours),
             first_look=timedelta(seconds=settings.first_look_seconds),
             first_job_look=timedelta(seconds=settings.first_job_look_seconds),

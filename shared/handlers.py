@@ -44,6 +44,7 @@ from shared.ports import (
     StateStore,
     Topic,
     TrainingRunner,
+    Webhooks,
     WorkQueue,
     Write,
 )
@@ -83,6 +84,7 @@ class Ports:
     lake: Lake
     data_assets: DataAssets
     topic: Topic
+    webhooks: Webhooks
 
 
 class NoSlot(Exception):
@@ -535,12 +537,6 @@ def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event | Sequence
         if not isinstance(seen, m.StillRunning):
             return seen
     return over
-
-
-@handles(m.RaiseAlert)
-def raise_alert(command: m.RaiseAlert, at: Handling) -> None:
-    payload = {"item": command.item, "phase": command.phase, "reason": command.reason, "key": command.id}
-    at.ports.topic.publish("SensorForecast.AlertRaised", f"alerts/{command.root}", payload)
 
 
 # ------------------------------------------------------------------------------------------------------------ readings

@@ -271,6 +271,17 @@ class DataAssets(Protocol):
         ...
 
 
+class Webhooks(Protocol):
+    """Where people's own systems are told of alerts."""
+
+    def post(self, webhook: str, message_id: str, document: Mapping[str, Any]) -> None:
+        """Tell the webhook of that name, signed, at least once; what comes twice has the same id.
+
+        Raises Permanent for a webhook that is not set, may not be called or does not want it.
+        """
+        ...
+
+
 class Topic(Protocol):
     """The application's own Event Grid topic."""
 

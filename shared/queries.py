@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from shared import records
+from shared.domain.alerts.causes import Severity
 from shared.domain.approvals import LINEAGE, METRICS
 from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
@@ -84,6 +85,30 @@ class Queries:
         release, _, number = identity.rsplit(":", 2)
         found = self.release(release)
         return found is not None and int(number) <= int(found["asked"])
+
+    def alerts(
+        self, size: int, continuation: str | None = None, plant: str = "", severity: Severity | None = None
+    ) -> Listing:
+        """Open alerts, the critical and then the newest first; of one plant, of one severity, where these are given.
+
+        Others are read over: in proportion to what is open, not to history.
+        """
+        prefix = records.alerts_of(severity) if severity else records.OPEN_ALERTS
+        first = records.OPEN_ALERTS + opened(continuation, records.OPEN_ALERTS) if continuation else prefix
+        found: list[Row] = []
+        while len(found) <= checked(size):
+            rows = merged(self._store, max(first, prefix), f"{prefix}~", PAGE_SIZES.stop)
+            found += [row for row in rows if plant in ("", row.body["plant"])]
+            if len(rows) < PAGE_SIZES.stop:
+                break
+            first = f"{rows[-1].key}~"
+        return page([row.body for row in found], [row.key for row in found], size)
+
+    def alert(self, key: str) -> Mapping[str, Any] | None:
+        """The newest alert of a key, open or closed, with its history; one read a shard, and the history."""
+        rows = [self._store.read(shard, records.alerted_key(key)) for shard in self._store.shards]
+        body = next((row.body for row in rows if row), None)
+        return {**body, "history": self.history(body["root"], body["id"])} if body else None
 
     def dead_letters(self, size: int, continuation: str | None = None) -> Listing:
         """What could not be taken or done, newest first; bodies that are long lie in a document beside."""

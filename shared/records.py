@@ -4,6 +4,8 @@ Keys within a shard's partition, in the order in which they sort:
 
     !0|<time>|<command>      outbox: commands not yet on the queue        } one range read per shard
     !1|<time>|<command>      due: commands to be given at a time          } finds both, whatever the history
+    $alerted|<key>           the newest alert of a key, open or closed
+    $alert|<severity>|…      an open alert, the critical and then the newest first
     $circuit|<circuit>       summary of a circuit and what is open under it
     $gate|<time>|<approval>  an open approval, oldest first
     $done|<newest first>|…   an ended release, newest first
@@ -20,7 +22,7 @@ Keys within a shard's partition, in the order in which they sort:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -30,6 +32,8 @@ from shared.domain import circuit as circuit_domain
 from shared.domain import environment as environment_domain
 from shared.domain import fleet as fleet_domain
 from shared.domain import lake as lake_domain
+from shared.domain.alerts.alert import ALERT, Alert
+from shared.domain.alerts.causes import Severity
 from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.environment import Environment
@@ -56,12 +60,15 @@ CIRCUITS = ("$circuit|", "$circuit|~")
 """The range of a shard's index of circuits."""
 OPEN_GATES = ("$gate|", "$gate|~")
 """The range of a shard's open gates."""
+OPEN_ALERTS = "$alert|"
+"""How the rows of a shard's open alerts begin."""
 
 KINDS: dict[type[Item], Kind] = {
     **circuit_domain.KINDS,
     **lake_domain.KINDS,
     **fleet_domain.KINDS,
     **environment_domain.KINDS,
+    Alert: ALERT,
 }
 ROOTS: Mapping[str, type[Root]] = {
     lake_domain.ROOT: Lake,
@@ -228,6 +235,7 @@ def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime, trac
         Write("put", Row(f"!1|{stamp(d.at)}|{safe(d.command.id)}", _traced(d.command, trace))) for d in decision.due
     ]
     found += _gates(root, loaded, decision)
+    found += _alerts(root, loaded, decision)
     if isinstance(root, Circuit):
         found += _indexes(root, loaded, decision, now)
         found += _champion(root, loaded, now)
@@ -291,6 +299,21 @@ def _gates(root: Root, loaded: Loaded, decision: Decision) -> list[Write]:
     return found
 
 
+def _alerts(root: Root, loaded: Loaded, decision: Decision) -> Iterator[Write]:
+    """The indexes of open alerts, and of the newest of each key."""
+    for alert in decision.items.values():
+        if not isinstance(alert, Alert):
+            continue
+        body = {**alert.model_dump(mode="json"), "root": root.id}
+        before = loaded.items.get(alert.id)
+        is_open = alert.phase not in ALERT.ends
+        if isinstance(before, Alert) and not (is_open and alert_key(before) == alert_key(alert)):
+            yield Write("delete", Row(alert_key(before), {}))
+        if is_open:
+            yield Write("put", Row(alert_key(alert), body))
+        yield Write("put", Row(alerted_key(alert.key), body))
+
+
 def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime) -> list[Write]:
     found: list[Write] = []
     for item in decision.items.values():
@@ -344,6 +367,21 @@ def is_asked(release: Asked) -> bool:
 
 def gate_key(approval: Approval) -> str:
     return f"$gate|{stamp(approval.requested_at)}|{safe(approval.id)}"
+
+
+def alerts_of(severity: Severity) -> str:
+    """How the rows of open alerts of one severity begin: the critical ones come first."""
+    return f"{OPEN_ALERTS}{list(Severity)[::-1].index(severity)}|"
+
+
+def alert_key(alert: Alert) -> str:
+    """The index row of an open alert."""
+    return f"{alerts_of(alert.severity)}{newest_first(alert.created_at)}|{safe(alert.id)}"
+
+
+def alerted_key(key: str) -> str:
+    """The index row of a key's newest alert."""
+    return f"$alerted|{safe(key)}"
 
 
 def done_key(release: Release) -> str:

@@ -76,6 +76,17 @@ def _group_names(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((_guid(identity.strip()), name.strip()) for identity, name in pairs)
 
 
+def _webhooks(text: str) -> tuple[tuple[str, str], ...]:
+    """`{name}={address}` pairs, with commas; an address may hold `=`, and is a secret."""
+    _resolved(text)
+    pairs = tuple(pair.partition("=")[::2] for pair in _names(text))
+    if not all(re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name) and "://" in url for name, url in pairs):
+        raise ValueError("must be pairs of name and address, {name}=https://..., with commas between them")
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("names a webhook twice")
+    return pairs
+
+
 def _guid(text: str) -> str:
     try:
         return str(UUID(text))
@@ -83,9 +94,13 @@ def _guid(text: str) -> str:
         raise ValueError("must be a GUID") from None
 
 
-def _secret(text: str) -> str:
+def _resolved(text: str) -> None:
     if text.startswith("@Microsoft.KeyVault("):
         raise ValueError("is a Key Vault reference that was not resolved: the identity must be allowed to read secrets")
+
+
+def _secret(text: str) -> str:
+    _resolved(text)
     if len(text) < SHORTEST_SECRET:
         raise ValueError(f"must have at least {SHORTEST_SECRET} characters")
     return text
@@ -181,6 +196,16 @@ class Settings:
     devops_hook_secret: str = _setting(
         "DEVOPS_HOOK_SECRET", "what service hooks send in the header X-Hook-Secret", "", _secret, secret=True
     )
+    alert_webhooks: tuple[tuple[str, str], ...] = _setting(
+        "ALERT_WEBHOOKS",
+        "webhooks for alerts and their addresses, {name}=https://..., with commas; the policy routes by name",
+        (),
+        _webhooks,
+        secret=True,
+    )
+    alert_webhook_secret: str = _setting(
+        "ALERT_WEBHOOK_SECRET", "what notices to webhooks are signed with", "", _secret, secret=True
+    )
     first_look_seconds: int = _setting(
         "FIRST_LOOK_SECONDS", "the first look at work that sends no event", 15, _positive
     )
@@ -235,6 +260,8 @@ def _wrong_for_mode(values: Mapping[str, Any]) -> list[str]:
         AZURE: AZURE_NEEDS,
         LOCAL: ("storage", "topic_key", "platform_endpoint", "platform_key"),
     }[mode]
+    if values.get("alert_webhooks"):
+        needed += ("alert_webhook_secret",)
     if values.get("approval_channel") == Channel.DEVOPS:
         if mode == LOCAL:
             return [

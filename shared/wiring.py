@@ -145,7 +145,19 @@ class _Common:
 
 def _ports(settings: Settings, fleet: Fleet, client_options: Mapping[str, Any]) -> Ports:
     common = _common(settings, client_options)
+    _expect_webhooks(settings, fleet)
     return _embedded(settings, common) if settings.mode == LOCAL else _azure(settings, fleet, common)
+
+
+def _expect_webhooks(settings: Settings, fleet: Fleet) -> None:
+    """Raise SettingsError when the policy routes alerts to a webhook that is not set."""
+    known = dict(settings.alert_webhooks)
+    missing = {route.webhook for route in fleet.policy.alerts.routes} - known.keys()
+    if missing:
+        raise SettingsError(
+            f"the policy routes alerts to {', '.join(sorted(missing))}, and ALERT_WEBHOOKS has"
+            f" {', '.join(known) or 'no webhook'}: set its address there, or take the route out of policy.yml"
+        )
 
 
 def _common(settings: Settings, client_options: Mapping[str, Any]) -> _Common:
@@ -185,6 +197,7 @@ def _embedded(settings: Settings, common: _Common) -> Ports:
     from shared.adapters.local.etl_runner import LocalEtlRunner
     from shared.adapters.local.model_platform import LocalModelPlatform
     from shared.adapters.local.training_runner import LocalTrainingRunner
+    from shared.adapters.local.webhooks import LocalWebhooks
 
     return Ports(
         **vars(common),
@@ -192,6 +205,7 @@ def _embedded(settings: Settings, common: _Common) -> Ports:
         etl=LocalEtlRunner(settings.platform_endpoint, settings.platform_key),
         training=LocalTrainingRunner(settings.platform_endpoint, settings.platform_key),
         approvals=TopicApprovals(common.topic),
+        webhooks=LocalWebhooks(dict(settings.alert_webhooks), settings.alert_webhook_secret, common.clock),
         data_assets=LocalDataAssets(settings.platform_endpoint, settings.platform_key),
     )
 
@@ -204,6 +218,7 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
     from shared.adapters.azure.model_platform import AzureMl, AzureModelPlatform
     from shared.adapters.azure.starts import Starts
     from shared.adapters.azure.training_runner import AzureTrainingRunner, TrainingJobs
+    from shared.adapters.azure.webhooks import HttpsWebhooks
     from shared.adapters.local.approvals import TopicApprovals
     from shared.adapters.names import SUFFIXES
 
@@ -230,6 +245,12 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
         etl=SynapseEtlRunner(spark, identity, starts, common.lake),
         training=AzureTrainingRunner(trainings, identity, fleet, common.lake, common.documents),
         approvals=approvals,
+        webhooks=HttpsWebhooks(
+            dict(settings.alert_webhooks),
+            fleet.policy.alerts.webhook_hosts,
+            settings.alert_webhook_secret,
+            common.clock,
+        ),
         data_assets=AzureDataAssets(settings.dev_workspace, identity),
     )
 

@@ -545,5 +545,23 @@ class SimulatedTopic:
         self.published.append((event_type, subject, payload))
 
     def alerts(self) -> dict[str, str]:
-        """Reason of each alert by its key; told twice, it is one alert."""
-        return {str(p["key"]): str(p["reason"]) for kind, _, p in self.published if kind.endswith("AlertRaised")}
+        """Reason of each alert by its id, as it was raised; told twice, it is one alert."""
+        return {str(p["alert"]): str(p["reason"]) for kind, _, p in self.published if kind.endswith("AlertRaised")}
+
+    def notices(self, key: str) -> list[str]:
+        """What was told of the alerts of a key, in order; told twice, it is one notice."""
+        told = {str(p["id"]): str(p["change"]) for kind, _, p in self.published if p.get("key") == key}
+        return list(told.values())
+
+
+class SimulatedWebhooks:
+    """What the application posted, by webhook; a duplicate has the id of the first."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.posted: defaultdict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+
+    def post(self, webhook: str, message_id: str, document: Mapping[str, Any]) -> None:
+        if self.down:
+            raise Transient("the webhook does not answer")
+        self.posted[webhook][message_id] = document

@@ -51,6 +51,7 @@ from tests.simulated import (
     SimulatedQueue,
     SimulatedTopic,
     SimulatedTraining,
+    SimulatedWebhooks,
     Started,
     Through,
     VirtualClock,
@@ -142,6 +143,7 @@ class World:
         self.approvals = SimulatedApprovals()
         self._channel = approvals or self.approvals
         self.topic = SimulatedTopic()
+        self.webhooks = SimulatedWebhooks()
         self.signals: list[Signal] = []
         self.facts: list[m.Event] = []
         self.crashes: list[Exception] = []
@@ -170,6 +172,7 @@ class World:
             lake=through(self.lake, "publish", "order_upkeep"),
             data_assets=self.data_assets,
             topic=through(self.topic, "publish"),
+            webhooks=through(self.webhooks, "post"),
         )
         app = Remembering(ports, self.fleet, telemetry=self.telemetry)
         app.facts, app.done, app.given_up = self.facts, self.done, self.given_up

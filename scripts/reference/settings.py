@@ -15,8 +15,8 @@ missing or wrong at once. On Azure they are the Function App's application setti
 all of them; `make demo` and `make up` set them by themselves.
 
 `FLEET_MODE` is `{LOCAL}` (the embedded mode) or `{AZURE}`. `docs/examples/azure.settings.json` shows the settings of a
-Function App on Azure: none of them is a key of an account or a password, and the app refuses to start with one. The one
-secret, `DEVOPS_HOOK_SECRET`, is a reference to Key Vault.
+Function App on Azure: none of them is a key of an account or a password, and the app refuses to start with one. What is
+secret there, `DEVOPS_HOOK_SECRET` and the settings of webhooks, is a reference to Key Vault.
 """
 OTHERS = """
 ## What the host reads

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from scripts.reference.markdown import code, contract, mermaid, page, span, table
 from shared.domain import circuit, environment, fleet, lake
-from shared.domain.machine import Kind, Table
+from shared.domain.alerts.alert import ALERT
+from shared.domain.machine import Kind, Table, Then
 from shared.domain.messages import Command
 
 KINDS: Sequence[Kind] = (
@@ -14,6 +15,7 @@ KINDS: Sequence[Kind] = (
     *lake.KINDS.values(),
     *fleet.KINDS.values(),
     *environment.KINDS.values(),
+    ALERT,
 )
 MANY = 4
 """An end that so many phases lead to is told below the picture: nobody could follow the arrows."""
@@ -24,8 +26,9 @@ event without a line here is refused; the outcome of a command that its item has
 pictures leave out what stays in its phase.
 
 Commands *now* go to the work queue when the transaction is committed; commands *later* wait as due rows. A deadline
-that passes is an event too (`DeadlinePassed`), so nothing waits for ever. What each event and command means is in
-[messages](messages.md); the tables themselves are in `shared/domain/`.
+that passes is an event too (`DeadlinePassed`), so nothing waits for ever. A line may raise an alert, or say that what
+others were about is over; an alert is over as well when the item that raised it moves on ([alerts](../alerts.md)).
+What each event and command means is in [messages](messages.md); the tables themselves are in `shared/domain/`.
 """
 
 
@@ -49,7 +52,7 @@ def node(phase: str) -> str:
 
 
 def _section(kind: Kind) -> str:
-    lines = table(("In phase", "On event", "Goes to", "Commands now", "Commands later"), _lines(kind))
+    lines = table(("In phase", "On event", "Goes to", "Commands now", "Commands later", "Alerts"), _lines(kind))
     parts = [f"## {kind.name[0].upper()}{kind.name[1:]}", contract(kind.item), mermaid(_diagram(kind))]
     parts += [_not_drawn(kind, end) for end in _common(kind)]
     parts.append(lines)
@@ -67,7 +70,13 @@ def _lines(kind: Kind) -> Iterator[Sequence[str]]:
     order = {phase: place for place, phase in enumerate(kind.phases())}
     for (before, event), then in sorted(kind.table.items(), key=lambda line: order.get(str(line[0][0]), -1)):
         after = "(stays)" if before == then.phase else str(then.phase)
-        yield str(before or "—"), f"`{event.__name__}`", after, _names(then.commands), _names(then.later)
+        yield str(before or "—"), f"`{event.__name__}`", after, _names(then.commands), _names(then.later), _alerts(then)
+
+
+def _alerts(then: Then) -> str:
+    raised = f"**{then.raises.severity}** `{then.raises.cause}`" if then.raises else ""
+    cleared = f"clears {code(then.clears)}" if then.clears else ""
+    return ", ".join(filter(None, (raised, cleared)))
 
 
 def _names(commands: Iterable[type[Command]]) -> str:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Literal
 
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause, critical, warning
 from shared.domain.machine import Item, Kind, Then
 from shared.domain.operation import Operation
 from shared.domain.values import Pair
@@ -35,19 +36,23 @@ class Discrepancy(Item):
     operation: Operation | None = None
 
 
+_DIFFERS = critical(Cause.PRODUCTION_DIFFERS)
+_SERVED = (Cause.ROLLBACK,)
+"""What is over once production serves what is recorded."""
+
 TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
-    (None, m.ProductionDiffers): Then(Phase.FLAGGED, (m.RaiseAlert,)),
-    (None, m.ProductionAdopted): Then(Phase.ADOPTED, (m.RaiseAlert,)),
-    (None, m.RepairBegun): Then(Phase.REPAIRING, (m.DeployRepair, m.RaiseAlert)),
+    (None, m.ProductionDiffers): Then(Phase.FLAGGED, raises=_DIFFERS),
+    (None, m.ProductionAdopted): Then(Phase.ADOPTED, raises=warning(Cause.PRODUCTION_ADOPTED), clears=_SERVED),
+    (None, m.RepairBegun): Then(Phase.REPAIRING, (m.DeployRepair,), raises=warning(Cause.PRODUCTION_DIFFERS)),
     (Phase.FLAGGED, m.ProductionAgrees): Then(Phase.GONE),
-    (Phase.FLAGGED, m.DeadlinePassed): Then(Phase.FLAGGED, (m.RaiseAlert,)),
+    (Phase.FLAGGED, m.DeadlinePassed): Then(Phase.FLAGGED, raises=_DIFFERS),
     (Phase.REPAIRING, m.OperationStarted): Then(Phase.REPAIRING, later=(m.LookAtOperation,)),
     (Phase.REPAIRING, m.StillRunning): Then(Phase.REPAIRING, later=(m.LookAtOperation,)),
-    (Phase.REPAIRING, m.Repaired): Then(Phase.REPAIRED),
-    (Phase.REPAIRING, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.REPAIRING, m.Repaired): Then(Phase.REPAIRED, clears=_SERVED),
+    (Phase.REPAIRING, m.OperationFailed): Then(Phase.ERRORED, raises=_DIFFERS),
     (Phase.REPAIRING, m.RepairOvertaken): Then(Phase.GONE, (m.CancelOperation,)),
-    (Phase.REPAIRING, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
-    (Phase.REPAIRING, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
+    (Phase.REPAIRING, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation,), raises=_DIFFERS),
+    (Phase.REPAIRING, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation,), raises=_DIFFERS),
 }
 
 

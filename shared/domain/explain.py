@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from shared.domain import approvals
 from shared.domain import messages as m
+from shared.domain.alerts.alert import Alert
 from shared.domain.circuit import Circuit
 from shared.domain.hold import Hold
 from shared.domain.lake import FanOut
@@ -135,6 +136,8 @@ def _waits_for(root: Root, item: Item, items: Mapping[str, Item], kind: Kind, ru
         case Release(phase=ReleasePhase.READY):
             holds = [f"on hold by {hold.by}: {hold.why}" for hold in items.values() if isinstance(hold, Hold)]
             return f"production: {(holds or [rules.standstill(now)])[0] or 'free, and about to be asked for'}"
+        case Alert():
+            return "its cause to end" if item.acknowledged_by else "somebody to look after it, or its cause to end"
         case Hold():
             return f"somebody to lift it; placed by {item.by}: {item.why}"
         case Release(phase=ReleasePhase.OBSERVING):

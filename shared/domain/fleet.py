@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from shared.domain import messages as m
-from shared.domain.machine import Decision, Draft, Item, Kind, Line, NotAllowed, NotNow, Root, Table, Then
+from shared.domain.alerts.causes import Cause, critical
+from shared.domain.alerts.draft import AlertingDraft
+from shared.domain.machine import Decision, Item, Kind, Line, NotAllowed, NotNow, Root, Table, Then
+from shared.domain.rules import Rules
 
 ROOT = "fleet"
 
@@ -39,7 +42,7 @@ TABLE: Table = {
     (None, m.FleetStopped): Then(Phase.STANDING),
     (Phase.STANDING, m.FleetResumed): Then(Phase.LIFTED),
     # People hear of a stop that nobody lifts, every day.
-    (Phase.STANDING, m.DeadlinePassed): Then(Phase.STANDING, (m.RaiseAlert,)),
+    (Phase.STANDING, m.DeadlinePassed): Then(Phase.STANDING, raises=critical(Cause.FLEET_STOPPED)),
 }
 
 STOP = Kind(
@@ -54,12 +57,12 @@ STOP = Kind(
 KINDS: dict[type[Item], Kind] = {Stop: STOP}
 
 
-def decide(fleet: FleetState, items: Mapping[str, Item], event: m.Event, now: datetime) -> Decision:
+def decide(fleet: FleetState, items: Mapping[str, Item], event: m.Event, rules: Rules, now: datetime) -> Decision:
     """Everything the event changes about the fleet's stop."""
-    return FleetDraft(fleet, items, now).decide(event)
+    return FleetDraft(fleet, items, rules, now).decide(event)
 
 
-class FleetDraft(Draft):
+class FleetDraft(AlertingDraft):
     """The fleet while one event is followed."""
 
     root: FleetState
@@ -83,6 +86,9 @@ class FleetDraft(Draft):
             return [Line(STOP, event, stop.id)]
         raise NotAllowed(f"the fleet does not hear {type(event).__name__}")
 
+    def says(self, item: Item) -> str:
+        return self.root.stopped
+
     def settle(self, item: Item, event: m.Event) -> None:
         if isinstance(event, m.FleetStopped):
             stopped = f"stopped by {event.person.username}: {event.reason}"
@@ -90,9 +96,6 @@ class FleetDraft(Draft):
             self.root = self.root.model_copy(update=changed)
         if item.phase == Phase.LIFTED:
             self.root = self.root.model_copy(update={"stopped": "", "stop": ""})
-
-    def offered(self, item: Item) -> Mapping[str, str]:
-        return {"phase": item.phase, "reason": item.reason or self.root.stopped}
 
     def delay(self, item: Item) -> timedelta:
         return timedelta(0)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause, warning
 from shared.domain.machine import Item, Kind, Table, Then
 
 
@@ -31,7 +32,7 @@ TABLE: Table = {
     (Phase.STANDING, m.HoldPlaced): Then(Phase.STANDING),
     (Phase.STANDING, m.HoldLifted): Then(Phase.LIFTED),
     # People hear of a hold that nobody lifts, again and again.
-    (Phase.STANDING, m.DeadlinePassed): Then(Phase.STANDING, (m.RaiseAlert,)),
+    (Phase.STANDING, m.DeadlinePassed): Then(Phase.STANDING, raises=warning(Cause.HOLD)),
 }
 
 

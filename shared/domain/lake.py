@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause, critical, warning
+from shared.domain.alerts.draft import AlertingDraft
 from shared.domain.machine import (
     Decision,
-    Draft,
     Item,
     Kind,
     Line,
@@ -99,17 +100,17 @@ ETL_TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (None, m.EtlDue): Then(EtlPhase.RUNNING, (m.StartEtl,)),
     (None, m.EtlDueDuringUpkeep): Then(EtlPhase.WAITING_FOR_UPKEEP),
     (EtlPhase.WAITING_FOR_UPKEEP, m.TableFreed): Then(EtlPhase.RUNNING, (m.StartEtl,)),
-    (EtlPhase.WAITING_FOR_UPKEEP, m.DeadlinePassed): Then(EtlPhase.FAILED, (m.RaiseAlert,)),
-    (EtlPhase.RUNNING, m.DeadlinePassed): Then(EtlPhase.OVERDUE, (m.RaiseAlert,), (m.LookAtOperation,)),
-    (EtlPhase.OVERDUE, m.DeadlinePassed): Then(EtlPhase.FAILED, (m.CancelOperation, m.RaiseAlert)),
+    (EtlPhase.WAITING_FOR_UPKEEP, m.DeadlinePassed): Then(EtlPhase.FAILED, raises=critical(Cause.ETL)),
+    (EtlPhase.RUNNING, m.DeadlinePassed): Then(EtlPhase.OVERDUE, later=(m.LookAtOperation,), raises=warning(Cause.ETL)),
+    (EtlPhase.OVERDUE, m.DeadlinePassed): Then(EtlPhase.FAILED, (m.CancelOperation,), raises=critical(Cause.ETL)),
 }
 for _phase in _RUNNING:
     ETL_TABLE |= {
         (_phase, m.OperationStarted): Then(_phase, later=(m.LookAtOperation,)),
         (_phase, m.StillRunning): Then(_phase, later=(m.LookAtOperation,)),
-        (_phase, m.EtlSucceeded): Then(EtlPhase.COMPLETED, (m.ReadDeltaCommit,)),
-        (_phase, m.OperationFailed): Then(EtlPhase.FAILED, (m.RaiseAlert,)),
-        (_phase, m.CommandPoisoned): Then(EtlPhase.FAILED, (m.RaiseAlert,)),
+        (_phase, m.EtlSucceeded): Then(EtlPhase.COMPLETED, (m.ReadDeltaCommit,), clears=(Cause.ETL,)),
+        (_phase, m.OperationFailed): Then(EtlPhase.FAILED, raises=critical(Cause.ETL)),
+        (_phase, m.CommandPoisoned): Then(EtlPhase.FAILED, raises=critical(Cause.ETL)),
     }
 
 ETL = Kind(
@@ -125,6 +126,7 @@ ETL = Kind(
     },
 )
 
+_UPKEEP_FAILED = warning(Cause.UPKEEP)
 UPKEEP = Kind(
     name="upkeep",
     letter="U",
@@ -133,13 +135,13 @@ UPKEEP = Kind(
         (None, m.UpkeepDue): Then(UpkeepPhase.RUNNING, (m.StartUpkeep,)),
         (None, m.UpkeepDueDuringEtl): Then(UpkeepPhase.WAITING_FOR_ETL),
         (UpkeepPhase.WAITING_FOR_ETL, m.TableFreed): Then(UpkeepPhase.RUNNING, (m.StartUpkeep,)),
-        (UpkeepPhase.WAITING_FOR_ETL, m.DeadlinePassed): Then(UpkeepPhase.FAILED, (m.RaiseAlert,)),
+        (UpkeepPhase.WAITING_FOR_ETL, m.DeadlinePassed): Then(UpkeepPhase.FAILED, raises=_UPKEEP_FAILED),
         (UpkeepPhase.RUNNING, m.OperationStarted): Then(UpkeepPhase.RUNNING, later=(m.LookAtOperation,)),
         (UpkeepPhase.RUNNING, m.StillRunning): Then(UpkeepPhase.RUNNING, later=(m.LookAtOperation,)),
-        (UpkeepPhase.RUNNING, m.UpkeepSucceeded): Then(UpkeepPhase.COMPLETED),
-        (UpkeepPhase.RUNNING, m.OperationFailed): Then(UpkeepPhase.FAILED, (m.RaiseAlert,)),
-        (UpkeepPhase.RUNNING, m.CommandPoisoned): Then(UpkeepPhase.FAILED, (m.RaiseAlert,)),
-        (UpkeepPhase.RUNNING, m.DeadlinePassed): Then(UpkeepPhase.FAILED, (m.CancelOperation, m.RaiseAlert)),
+        (UpkeepPhase.RUNNING, m.UpkeepSucceeded): Then(UpkeepPhase.COMPLETED, clears=(Cause.UPKEEP,)),
+        (UpkeepPhase.RUNNING, m.OperationFailed): Then(UpkeepPhase.FAILED, raises=_UPKEEP_FAILED),
+        (UpkeepPhase.RUNNING, m.CommandPoisoned): Then(UpkeepPhase.FAILED, raises=_UPKEEP_FAILED),
+        (UpkeepPhase.RUNNING, m.DeadlinePassed): Then(UpkeepPhase.FAILED, (m.CancelOperation,), raises=_UPKEEP_FAILED),
     },
     ends=frozenset({UpkeepPhase.COMPLETED, UpkeepPhase.FAILED}),
     deadlines={UpkeepPhase.WAITING_FOR_ETL: timedelta(hours=12), UpkeepPhase.RUNNING: timedelta(hours=2)},
@@ -151,14 +153,16 @@ FAN_OUT_TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (None, m.DailyScoringAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (None, m.DayFillAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
     (None, m.ReconciliationAsked): Then(FanOutPhase.FANNING_OUT, (m.ReadSlice,)),
-    (FanOutPhase.FANNING_OUT, m.DeadlinePassed): Then(FanOutPhase.OVERDUE, (m.RaiseAlert, m.ReadSlice)),
-    (FanOutPhase.OVERDUE, m.DeadlinePassed): Then(FanOutPhase.FAILED, (m.RaiseAlert,)),
+    (FanOutPhase.FANNING_OUT, m.DeadlinePassed): Then(
+        FanOutPhase.OVERDUE, (m.ReadSlice,), raises=warning(Cause.FAN_OUT)
+    ),
+    (FanOutPhase.OVERDUE, m.DeadlinePassed): Then(FanOutPhase.FAILED, raises=critical(Cause.FAN_OUT)),
 }
 for _open in (FanOutPhase.FANNING_OUT, FanOutPhase.OVERDUE):
     FAN_OUT_TABLE |= {
         (_open, m.SliceRead): Then(_open, (m.ReadSlice,)),
-        (_open, m.LastSliceRead): Then(FanOutPhase.DONE),
-        (_open, m.CommandPoisoned): Then(_open, (m.RaiseAlert,)),
+        (_open, m.LastSliceRead): Then(FanOutPhase.DONE, clears=(Cause.FAN_OUT,)),
+        (_open, m.CommandPoisoned): Then(_open, raises=critical(Cause.FAN_OUT)),
     }
 
 FAN_OUT = Kind(
@@ -188,12 +192,11 @@ def decide(lake: Lake, items: Mapping[str, Item], event: m.Event, rules: Rules, 
     return _LakeDraft(lake, items, rules, now).decide(event)
 
 
-class _LakeDraft(Draft):
+class _LakeDraft(AlertingDraft):
     root: Lake
 
     def __init__(self, lake: Lake, items: Mapping[str, Item], rules: Rules, now: datetime) -> None:
-        super().__init__(lake, items, now)
-        self.rules = rules
+        super().__init__(lake, items, rules, now)
         self.heard = lake
 
     def hear(self, event: m.Event) -> None:
@@ -240,6 +243,9 @@ class _LakeDraft(Draft):
             return Line(FAN_OUT, event, created={"id": identity, "purpose": "production", "origin": event.slot})
         raise NotAllowed(f"the lake does not hear {type(event).__name__}")
 
+    def subject(self, item: Item, cause: str) -> str:
+        return f"{self.root.id}.{item.purpose}" if isinstance(item, FanOut) else self.root.id
+
     def moved(self, item: Item, event: m.Event, then: Then, begun: bool) -> Item:
         return (
             item.model_copy(update={"operation": operated(item.operation, event, self.now)})
@@ -266,7 +272,7 @@ class _LakeDraft(Draft):
             offered |= {"purpose": PURPOSES[type(item)], "source": item.run_id, **in_operation(item.operation)}
         return offered
 
-    def further(self, event: m.Event) -> Sequence[m.Command]:
+    def further(self, item: Item, event: m.Event) -> Sequence[m.Command]:
         if isinstance(event, m.SliceRead):
             return [m.decode(document) for document in event.commands]
         if isinstance(event, m.DeltaCommitted) and self.heard.table == event.table:

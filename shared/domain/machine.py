@@ -18,12 +18,26 @@ from shared.domain.values import Value
 
 
 @dataclass(frozen=True)
+class Alarm:
+    """What a line tells people: the cause of an alert, and how severe it is (`alert.Cause`, `alert.Severity`)."""
+
+    cause: str
+    severity: str
+
+
+@dataclass(frozen=True)
 class Then:
-    """What follows: the phase, what is commanded now, and what is commanded after a delay (a due row)."""
+    """What follows: the phase, what is commanded now, and what is commanded after a delay (a due row).
+
+    `raises` is the alert that people get, `clears` are the causes that are over. An alert is also over when the item
+    that raised it moves on by a line that does not raise it again.
+    """
 
     phase: str
     commands: tuple[type[Command], ...] = ()
     later: tuple[type[Command], ...] = ()
+    raises: Alarm | None = None
+    clears: tuple[str, ...] = ()
 
 
 Table = Mapping[tuple[str | None, type[Event]], Then]
@@ -47,9 +61,10 @@ class Item(Value):
 
 
 class Root(Value):
-    """What a range of rows belongs to; changed by compare-and-set together with its items."""
+    """What a range of rows belongs to; changed by compare-and-set together with its items. `alerts` counts them."""
 
     id: str
+    alerts: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,7 +198,34 @@ class Line:
     created: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Draft(ABC):
+class Affair(ABC):
+    """What the kinds of item that somebody answers for do beyond their tables."""
+
+    def moved(self, item: Item, event: Event, then: Then, begun: bool) -> Item:
+        """The item with what the event does to it beyond phase and plain fields; `begun`: a new step has begun."""
+        return item
+
+    def settle(self, item: Item, event: Event) -> None:  # noqa: B027 (nothing to bring in line is a fair answer)
+        """Bring the root in line with the moved item."""
+
+    def follow(self, item: Item, event: Event) -> Iterable[Line]:
+        """What follows for others; each line is walked before the next is asked for."""
+        return ()
+
+    def offered(self, item: Item) -> Mapping[str, Any]:
+        """What a command may take from the item and the root, by name."""
+        return {}
+
+    def further(self, item: Item, event: Event) -> Sequence[Command]:
+        """Commands that the event carries or implies beside the table's."""
+        return ()
+
+    @abstractmethod
+    def delay(self, item: Item) -> timedelta:
+        """How long a later command waits."""
+
+
+class Draft(Affair):
     """A root as it will be, while one event is followed to its last consequence.
 
     A subclass says what its root hears (`hear`), which precise events a fact turns out to be (`classify`), what an
@@ -202,7 +244,7 @@ class Draft(ABC):
         """Everything the event changes, or why it changes nothing."""
         try:
             self.hear(event)
-            for line in self.classify(event):
+            for line in self.lines(event):
                 self.walk(line)
         except NotNow as late:
             return Decision.ignored(str(late))
@@ -217,22 +259,25 @@ class Draft(ABC):
         """Walk one line of a table: the item, its history, what is commanded, and what follows."""
         before = self.items.get(line.item) if line.item else None
         item, then = transition(line.kind, before, line.event, self.now, **line.created)
+        affair = self.affair_of(line.kind)
         begun = before is None or before.step != item.step
-        item = self.moved(item, line.event, then, begun)
+        item = affair.moved(item, line.event, then, begun)
         self.items[item.id] = self._decision.items[item.id] = item
         phase = None if before is None else before.phase
         name, detail = type(line.event).__name__, line.event.shown()
         self._decision.history.append(HistoryLine(item.id, item.sequence, name, phase, item.phase, self.now, detail))
-        self.settle(item, line.event)
-        offered = self.offered(item)
+        affair.settle(item, line.event)
+        offered = affair.offered(item)
         self._decision.commands += [build(command, self.root, item, offered) for command in then.commands]
-        self._decision.commands += self.further(line.event)
-        at = self.now + self.delay(item)
+        self._decision.commands += affair.further(item, line.event)
+        at = self.now + affair.delay(item)
         self._decision.due += [Due(at, build(command, self.root, item, offered)) for command in then.later]
         if begun and item.deadline is not None and item.phase not in line.kind.ends:
             over = CheckDeadline(root=self.root.id, item=item.id, step=item.step, phase=item.phase)
             self._decision.due.append(Due(item.deadline, over))
-        for following in self.follow(item, line.event):
+        for told in self.alarms(item, then, begun):
+            self.walk(told)
+        for following in affair.follow(item, line.event):
             self.walk(following)
 
     @abstractmethod
@@ -243,28 +288,17 @@ class Draft(ABC):
     def classify(self, event: Event) -> Sequence[Line]:
         """The lines to walk; raises `NotNow` or `NotAllowed`."""
 
-    def moved(self, item: Item, event: Event, then: Then, begun: bool) -> Item:
-        """The item with what the event does to it beyond phase and plain fields; `begun`: a new step has begun."""
-        return item
+    def lines(self, event: Event) -> Sequence[Line]:
+        """As `classify`, for what concerns every kind of root as well."""
+        return self.classify(event)
 
-    def settle(self, item: Item, event: Event) -> None:  # noqa: B027 (nothing to bring in line is a fair answer)
-        """Bring the root in line with the moved item."""
+    def affair_of(self, kind: Kind) -> Affair:
+        """Who answers for the kind; the draft itself for its own."""
+        return self
 
-    def follow(self, item: Item, event: Event) -> Iterable[Line]:
-        """What follows for others; each line is walked before the next is asked for."""
+    def alarms(self, item: Item, then: Then, begun: bool) -> Iterable[Line]:
+        """What people are told of a move, and what they need be told no longer."""
         return ()
-
-    def offered(self, item: Item) -> Mapping[str, Any]:
-        """What a command may take from the item and the root, by name."""
-        return {}
-
-    def further(self, event: Event) -> Sequence[Command]:
-        """Commands that the event carries or implies beside the table's."""
-        return ()
-
-    @abstractmethod
-    def delay(self, item: Item) -> timedelta:
-        """How long a later command waits."""
 
 
 def backoff(count: int, first: timedelta, longest: timedelta) -> timedelta:

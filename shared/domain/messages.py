@@ -1097,15 +1097,6 @@ class CheckDeadline(Command):
     phase: str
 
 
-class RaiseAlert(Command):
-    """Tell people about what ended badly or overran."""
-
-    essential = False
-
-    phase: str
-    reason: str
-
-
 class ReadDeltaCommit(Command):
     """Read one commit of the table's log (None: the newest) and say whether it changed rows."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause, critical, warning
 from shared.domain.machine import Item, Kind, Then
 from shared.domain.operation import Operation
 from shared.domain.promotion import Override
@@ -63,13 +65,18 @@ UP_TO_READY = (
 )
 GATES = {Phase.AWAITING_REGISTRY_APPROVAL: Gate.REGISTRY, Phase.AWAITING_PRODUCTION_APPROVAL: Gate.PRODUCTION}
 
+_BROKE = warning(Cause.RELEASE)
+_DEPLOYED = (Cause.RELEASE, Cause.NOTHING_SERVES, Cause.PRODUCTION_DIFFERS, Cause.ROLLBACK)
+
 TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     # A version appears. Its tags may come after the event, so they are read, and read again within a grace period.
     (None, m.ModelRegistered): Then(Phase.REGISTERED, (m.DescribeModel,)),
     (None, m.OlderModelRegistered): Then(Phase.SUPERSEDED),
     (Phase.REGISTERED, m.TagsMissing): Then(Phase.REGISTERED, later=(m.DescribeModel,)),
-    (Phase.REGISTERED, m.TagsNeverCame): Then(Phase.FAILED, (m.RaiseAlert,)),
-    (Phase.REGISTERED, m.ModelDescribed): Then(Phase.AWAITING_REGISTRY_APPROVAL, (m.RequestApproval,)),
+    (Phase.REGISTERED, m.TagsNeverCame): Then(Phase.FAILED, raises=_BROKE),
+    (Phase.REGISTERED, m.ModelDescribed): Then(
+        Phase.AWAITING_REGISTRY_APPROVAL, (m.RequestApproval,), clears=(Cause.RELEASE,)
+    ),
     # People decide whether the registry takes it.
     (Phase.AWAITING_REGISTRY_APPROVAL, m.ModelRegisteredAgain): Then(
         Phase.AWAITING_REGISTRY_APPROVAL, (m.DescribeModel,)
@@ -82,7 +89,7 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     # The pair proves itself in the test workspace, and again when production's environment has changed since.
     (Phase.PROMOTING, m.ModelPromotedWhileTestOwned): Then(Phase.WAITING_FOR_TEST),
     (Phase.WAITING_FOR_TEST, m.TestFreed): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
-    (Phase.WAITING_FOR_TEST, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.WAITING_FOR_TEST, m.DeadlinePassed): Then(Phase.ERRORED, raises=_BROKE),
     (Phase.TESTING, m.TestedBeforeEnvironmentChanged): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
     (Phase.READY, m.EnvironmentChanged): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
     (Phase.READY, m.EnvironmentChangedWhileTestOwned): Then(Phase.WAITING_FOR_TEST),
@@ -94,7 +101,7 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     ),
     (Phase.DEPLOYING_TO_TEST, m.DeployedToTest): Then(Phase.TESTING, (m.StartTestInference,)),
     (Phase.TESTING, m.TestInferenceValidated): Then(Phase.AWAITING_PRODUCTION_APPROVAL, (m.RequestApproval,)),
-    (Phase.TESTING, m.TestInferenceRefused): Then(Phase.FAILED, (m.RaiseAlert,)),
+    (Phase.TESTING, m.TestInferenceRefused): Then(Phase.FAILED, raises=_BROKE),
     # People decide whether production takes it; one release at a time owns production.
     (Phase.AWAITING_PRODUCTION_APPROVAL, m.ProductionApproved): Then(
         Phase.DEPLOYING_TO_PRODUCTION, (m.DeployToProduction,)
@@ -106,20 +113,20 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (Phase.READY, m.ProductionHeld): Then(Phase.READY, later=(m.AskForProduction,)),
     (Phase.READY, m.ProductionStillHeld): Then(Phase.READY, later=(m.AskForProduction,)),
     (Phase.READY, m.DeadlineMoved): Then(Phase.READY, later=(m.AskForProduction,)),
-    (Phase.READY, m.DeadlinePassed): Then(Phase.EXPIRED, (m.RaiseAlert,)),
+    (Phase.READY, m.DeadlinePassed): Then(Phase.EXPIRED, raises=_BROKE),
     (Phase.DEPLOYING_TO_PRODUCTION, m.ProductionWithheld): Then(Phase.READY, later=(m.AskForProduction,)),
     # It serves, and is watched until it has scored as often as the policy asks.
-    (Phase.DEPLOYING_TO_PRODUCTION, m.DeployedToProduction): Then(Phase.OBSERVING),
+    (Phase.DEPLOYING_TO_PRODUCTION, m.DeployedToProduction): Then(Phase.OBSERVING, clears=_DEPLOYED),
     (Phase.OBSERVING, m.ObservationCounted): Then(Phase.OBSERVING),
     (Phase.OBSERVING, m.ObservationPassed): Then(Phase.LIVE),
-    (Phase.OBSERVING, m.ObservationFailed): Then(Phase.OBSERVING, (m.RaiseAlert,)),
-    (Phase.OBSERVING, m.DeadlinePassed): Then(Phase.OBSERVING, (m.RaiseAlert,)),
+    (Phase.OBSERVING, m.ObservationFailed): Then(Phase.OBSERVING, raises=critical(Cause.OBSERVATION)),
+    (Phase.OBSERVING, m.DeadlinePassed): Then(Phase.OBSERVING, raises=warning(Cause.OBSERVATION)),
     # A rollback takes production away, also from a release that has long been live.
     (Phase.DEPLOYING_TO_PRODUCTION, m.ReleaseRolledBack): Then(Phase.CANCELLED, (m.CancelOperation,)),
     (Phase.OBSERVING, m.ReleaseRolledBack): Then(Phase.ROLLED_BACK),
     (Phase.LIVE, m.ReleaseRolledBack): Then(Phase.ROLLED_BACK),
-    (Phase.REGISTERED, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
-    (Phase.REGISTERED, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.REGISTERED, m.DeadlinePassed): Then(Phase.ERRORED, raises=_BROKE),
+    (Phase.REGISTERED, m.CommandPoisoned): Then(Phase.ERRORED, raises=_BROKE),
 }
 for _phase in AWAITING:
     TABLE |= {
@@ -129,24 +136,24 @@ for _phase in AWAITING:
         (_phase, m.AnswerUsedUp): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
         (_phase, m.GateTimedOut): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
         (_phase, m.GateCancelled): Then(Phase.CANCELLED, (m.WithdrawApproval,)),
-        (_phase, m.GateSkipped): Then(Phase.ERRORED, (m.WithdrawApproval, m.RaiseAlert)),
+        (_phase, m.GateSkipped): Then(Phase.ERRORED, (m.WithdrawApproval,), raises=_BROKE),
         (_phase, m.ChampionChanged): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
         (_phase, m.GateOverridden): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
         (_phase, m.ApprovalRejected): Then(Phase.REJECTED, (m.WithdrawApproval,)),
         (_phase, m.DeadlinePassed): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
-        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.WithdrawApproval, m.RaiseAlert)),
+        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.WithdrawApproval,), raises=_BROKE),
     }
 for _phase in OPERATING:
     TABLE |= {
         (_phase, m.OperationStarted): Then(_phase, later=(m.LookAtOperation,)),
         (_phase, m.StillRunning): Then(_phase, later=(m.LookAtOperation,)),
-        (_phase, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
-        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
-        (_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
+        (_phase, m.OperationFailed): Then(Phase.ERRORED, raises=_BROKE),
+        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation,), raises=_BROKE),
+        (_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation,), raises=_BROKE),
     }
 for _event in (m.OperationFailed, m.CommandPoisoned, m.DeadlinePassed):  # what production serves now is to be read
     _then = TABLE[Phase.DEPLOYING_TO_PRODUCTION, _event]
-    TABLE[Phase.DEPLOYING_TO_PRODUCTION, _event] = Then(_then.phase, (*_then.commands, m.ReadProduction))
+    TABLE[Phase.DEPLOYING_TO_PRODUCTION, _event] = replace(_then, commands=(*_then.commands, m.ReadProduction))
 for _phase in UP_TO_READY:
     _undo: tuple[type[m.Command], ...] = (m.WithdrawApproval,) if _phase in AWAITING else ()
     if _phase is Phase.TESTING:  # a job can be stopped; a copy or a deployment under way finishes by itself

@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause, critical
 from shared.domain.machine import Item, Kind, Table, Then
 from shared.domain.operation import Operation
 from shared.domain.values import Pair
@@ -31,16 +32,20 @@ class Rollback(Item):
     operation: Operation | None = None
 
 
+_BROKE = critical(Cause.ROLLBACK)
+
 TABLE: Table = {
     (None, m.RollbackBegun): Then(Phase.ROLLING_BACK, (m.DeployRollback,)),
-    (None, m.RollbackToNothing): Then(Phase.SERVES_NOTHING, (m.RaiseAlert,)),
+    (None, m.RollbackToNothing): Then(Phase.SERVES_NOTHING, raises=critical(Cause.NOTHING_SERVES)),
     (Phase.ROLLING_BACK, m.OperationStarted): Then(Phase.ROLLING_BACK, later=(m.LookAtOperation,)),
     (Phase.ROLLING_BACK, m.StillRunning): Then(Phase.ROLLING_BACK, later=(m.LookAtOperation,)),
-    (Phase.ROLLING_BACK, m.RolledBack): Then(Phase.DONE),
+    (Phase.ROLLING_BACK, m.RolledBack): Then(
+        Phase.DONE, clears=(Cause.ROLLBACK, Cause.NOTHING_SERVES, Cause.PRODUCTION_DIFFERS)
+    ),
     (Phase.ROLLING_BACK, m.RollbackAttemptFailed): Then(Phase.ROLLING_BACK, later=(m.DeployRollback,)),
-    (Phase.ROLLING_BACK, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert, m.ReadProduction)),
-    (Phase.ROLLING_BACK, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert, m.ReadProduction)),
-    (Phase.ROLLING_BACK, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert, m.ReadProduction)),
+    (Phase.ROLLING_BACK, m.OperationFailed): Then(Phase.ERRORED, (m.ReadProduction,), raises=_BROKE),
+    (Phase.ROLLING_BACK, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.ReadProduction), raises=_BROKE),
+    (Phase.ROLLING_BACK, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.ReadProduction), raises=_BROKE),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from shared.domain.alerts.causes import Route, Severity
 from shared.domain.discrepancy import OutOfBand
 from shared.domain.freeze import FreezeWindow
 from shared.domain.promotion import PromotionRules
@@ -69,6 +70,15 @@ class Rules(Value):
     """The circuit's own columns of the table; readings are judged by these (none: by all)."""
     null_rate: float = 0.05
     out_of_range_rate: float = 0.05
+
+    alert_repeats: Mapping[Severity, timedelta] = {
+        Severity.WARNING: timedelta(days=7),
+        Severity.CRITICAL: timedelta(days=1),
+    }
+    """How often an open alert is told again that nobody looks after."""
+    acknowledged_for: timedelta = timedelta(days=7)
+    """How long somebody may look after an alert before it is open again."""
+    alert_routes: tuple[Route, ...] = ()
 
     def standstill(self, now: datetime) -> str:
         """Why no release may enter production now, whatever its circuit; nothing when it may."""

@@ -9,6 +9,7 @@ from math import comb, sqrt
 from statistics import NormalDist
 
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause, critical, warning
 from shared.domain.machine import Item, Kind, Table, Then
 from shared.domain.operation import Operation
 from shared.domain.values import Pair
@@ -26,22 +27,24 @@ class Phase(StrEnum):
     CALLED_OFF = "called off"
 
 
+_FAILED = critical(Cause.SCORING)
+
 TABLE: Table = {
     (None, m.ScoringDue): Then(Phase.SCORING, (m.StartScoring,)),
     (None, m.VerificationDue): Then(Phase.SCORING, (m.StartScoring,)),
     (None, m.ScoringRequested): Then(Phase.SCORING, (m.StartScoring,)),
-    (None, m.ScoringSkipped): Then(Phase.MISSED, (m.RaiseAlert,)),
-    (None, m.ScoringOverdue): Then(Phase.WAITING_FOR_READINGS, (m.RaiseAlert,)),
+    (None, m.ScoringSkipped): Then(Phase.MISSED, raises=critical(Cause.MISSING_DAY)),
+    (None, m.ScoringOverdue): Then(Phase.WAITING_FOR_READINGS, raises=warning(Cause.MISSING_DAY)),
     (Phase.WAITING_FOR_READINGS, m.ReadingsArrived): Then(Phase.SCORING, (m.StartScoring,)),
-    (Phase.WAITING_FOR_READINGS, m.DeadlinePassed): Then(Phase.MISSED, (m.RaiseAlert,)),
+    (Phase.WAITING_FOR_READINGS, m.DeadlinePassed): Then(Phase.MISSED, raises=critical(Cause.MISSING_DAY)),
     (Phase.SCORING, m.OperationStarted): Then(Phase.SCORING, later=(m.LookAtOperation,)),
     (Phase.SCORING, m.StillRunning): Then(Phase.SCORING, later=(m.LookAtOperation,)),
-    (Phase.SCORING, m.ScoringVerified): Then(Phase.SCORED),
-    (Phase.SCORING, m.ScoringRefused): Then(Phase.FAILED, (m.RaiseAlert,)),
+    (Phase.SCORING, m.ScoringVerified): Then(Phase.SCORED, clears=(Cause.SCORING, Cause.MISSING_DAY)),
+    (Phase.SCORING, m.ScoringRefused): Then(Phase.FAILED, raises=_FAILED),
     (Phase.SCORING, m.ScoringAttemptFailed): Then(Phase.SCORING, later=(m.StartScoring,)),
-    (Phase.SCORING, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
-    (Phase.SCORING, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
-    (Phase.SCORING, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
+    (Phase.SCORING, m.OperationFailed): Then(Phase.ERRORED, raises=_FAILED),
+    (Phase.SCORING, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation,), raises=_FAILED),
+    (Phase.SCORING, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation,), raises=_FAILED),
     (Phase.SCORING, m.ScoringCalledOff): Then(Phase.CALLED_OFF, (m.CancelOperation,)),
 }
 
@@ -117,8 +120,8 @@ QUALITY = Kind(
     letter="Q",
     item=QualityCheck,
     table={
-        (None, QualityPassed): Then(CheckPhase.PASSED),
-        (None, QualityFailed): Then(CheckPhase.FAILED, (m.RaiseAlert,)),
+        (None, QualityPassed): Then(CheckPhase.PASSED, clears=(Cause.QUALITY,)),
+        (None, QualityFailed): Then(CheckPhase.FAILED, raises=warning(Cause.QUALITY)),
         (None, QualityUnknown): Then(CheckPhase.CANNOT_SAY),
     },
     ends=frozenset(CheckPhase),

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause, warning
 from shared.domain.machine import Item, Kind, Then
 
 
@@ -48,11 +49,11 @@ TRAINING = Kind(
     table={
         (None, m.TrainingRequested): Then(Phase.REQUESTED),
         (Phase.REQUESTED, m.TrainingStarted): Then(Phase.TRAINING),
-        (Phase.REQUESTED, m.TrainingFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
-        (Phase.TRAINING, m.TrainingSucceeded): Then(Phase.TRAINED),
-        (Phase.TRAINING, m.TrainingFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
-        (Phase.REQUESTED, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
-        (Phase.TRAINING, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+        (Phase.REQUESTED, m.TrainingFailed): Then(Phase.ERRORED, raises=warning(Cause.TRAINING)),
+        (Phase.TRAINING, m.TrainingSucceeded): Then(Phase.TRAINED, clears=(Cause.TRAINING,)),
+        (Phase.TRAINING, m.TrainingFailed): Then(Phase.ERRORED, raises=warning(Cause.TRAINING)),
+        (Phase.REQUESTED, m.DeadlinePassed): Then(Phase.ERRORED, raises=warning(Cause.TRAINING)),
+        (Phase.TRAINING, m.DeadlinePassed): Then(Phase.ERRORED, raises=warning(Cause.TRAINING)),
     },
     ends=frozenset({Phase.TRAINED, Phase.ERRORED}),
     deadlines={Phase.REQUESTED: timedelta(hours=12), Phase.TRAINING: timedelta(hours=6)},

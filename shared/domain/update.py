@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause, critical, warning
 from shared.domain.environment import messages as e
 from shared.domain.machine import Item, Kind, Then
 from shared.domain.operation import Operation
@@ -64,9 +65,12 @@ class Standing(Value):
     reason: str = ""
 
 
+_BROKE = critical(Cause.ENVIRONMENT_UPDATE)
+_DEPLOYED = (Cause.ENVIRONMENT_UPDATE, Cause.PRODUCTION_DIFFERS, Cause.ROLLBACK)
+
 TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     # The model that serves is tested with the environment, as the pair that it would be.
-    (None, e.EnvironmentOffered): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
+    (None, e.EnvironmentOffered): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,), clears=(Cause.ENVIRONMENT_UPDATE,)),
     (None, e.EnvironmentOfferedWhileOwned): Then(Phase.WAITING_FOR_TEST),
     (None, e.EnvironmentOfferedInVain): Then(Phase.LEFT),
     (Phase.WAITING_FOR_TEST, m.TestFreed): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
@@ -77,7 +81,7 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (None, e.WaveReachedUntested): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
     (None, e.WaveReachedUntestedWhileOwned): Then(Phase.WAITING_FOR_TEST),
     (None, e.WaveReachedInVain): Then(Phase.LEFT),
-    (Phase.DEPLOYING_TO_PRODUCTION, m.DeployedToProduction): Then(Phase.OBSERVING),
+    (Phase.DEPLOYING_TO_PRODUCTION, m.DeployedToProduction): Then(Phase.OBSERVING, clears=_DEPLOYED),
     (Phase.DEPLOYING_TO_PRODUCTION, m.ProductionWithheld): Then(Phase.LEFT),
     # It serves; it goes back by a rollback of the circuit, which no hold keeps.
     (Phase.OBSERVING, e.UpdateObserved): Then(Phase.OBSERVING),
@@ -87,8 +91,8 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (Phase.OBSERVING, m.DeadlinePassed): Then(Phase.DONE),
     (Phase.DEPLOYING_TO_PRODUCTION, e.EnvironmentUndone): Then(Phase.ROLLING_BACK, (m.CancelOperation,)),
     (Phase.ROLLING_BACK, e.CircuitWentBack): Then(Phase.ROLLED_BACK),
-    (Phase.ROLLING_BACK, e.CircuitStuck): Then(Phase.ERRORED, (m.RaiseAlert,)),
-    (Phase.ROLLING_BACK, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.ROLLING_BACK, e.CircuitStuck): Then(Phase.ERRORED, raises=_BROKE),
+    (Phase.ROLLING_BACK, m.DeadlinePassed): Then(Phase.ERRORED, raises=_BROKE),
 }
 for _phase in BEFORE_TURN:
     TABLE |= {
@@ -104,15 +108,15 @@ for _phase in (*IN_TEST, Phase.DEPLOYING_TO_PRODUCTION):
     TABLE |= {
         (_phase, m.OperationStarted): Then(_phase, later=(m.LookAtOperation,)),
         (_phase, m.StillRunning): Then(_phase, later=(m.LookAtOperation,)),
-        (_phase, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
-        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
-        (_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation, m.RaiseAlert)),
+        (_phase, m.OperationFailed): Then(Phase.ERRORED, raises=_BROKE),
+        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation,), raises=_BROKE),
+        (_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation,), raises=_BROKE),
     }
 for _phase in (Phase.WAITING_FOR_TEST, *BEFORE_TURN):
     TABLE |= {
         (_phase, e.EnvironmentConcluded): Then(Phase.CALLED_OFF),
         (_phase, e.EnvironmentUndone): Then(Phase.CALLED_OFF),
-        (_phase, m.DeadlinePassed): Then(Phase.CALLED_OFF, (m.RaiseAlert,)),
+        (_phase, m.DeadlinePassed): Then(Phase.CALLED_OFF, raises=warning(Cause.ENVIRONMENT_UPDATE)),
     }
 for _phase in IN_TEST:
     _undo = (m.CancelOperation,) if _phase is Phase.TESTING else ()  # a deployment under way finishes by itself

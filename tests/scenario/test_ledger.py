@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared.domain.alerts.alert import Alert
 from shared.domain.circuit.scorings import MOST_UNDER_WAY, SKIPPED_DAYS
 from shared.domain.ledger import Day, DayState
 from shared.domain.machine import Verdict
@@ -118,7 +119,10 @@ def test_days_while_nobody_looked_are_missed_aloud_once_the_next_day_begins(serv
     world.run(hours=1)
     states = [found.state for found in ledger(world).of_circuit(CIRCUIT, first.date(), world.now().date())]
     assert states == [DayState.MISSING] * 4 + [DayState.DONE]
-    assert len(world.topic.alerts()) == 4
+    assert world.topic.notices(f"missing-day:{CIRCUIT}") == ["raised", "closed"], "one alert, over with the next day"
+    (alert,) = [item for item in world.items(CIRCUIT).values() if isinstance(item, Alert)]
+    told = [line["detail"]["about"] for line in world.history(CIRCUIT, alert.id) if line["event"] == "AlertRaised"]
+    assert told == [f"{CIRCUIT}@{first + timedelta(days=n):%Y-%m-%d}" for n in range(4)]
     assert total(world, first, world.now())["success_rate"] == 1 / 5
 
 

@@ -246,7 +246,7 @@ def test_a_day_whose_readings_never_come_is_missed_and_the_next_one_is_scored(se
     world.tell(lambda app: app.check_daily_scoring())
     world.run(hours=19)
     assert run_of(world, day) == Phase.MISSED
-    assert len(world.topic.alerts()) == 2
+    assert world.topic.notices(f"missing-day:{CIRCUIT}") == ["raised", "worsened"]
     world.commit()
     world.run(hours=1)
     assert (run_of(world, day), run_of(world)) == (Phase.MISSED, Phase.SCORED)

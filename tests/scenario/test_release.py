@@ -516,11 +516,11 @@ def test_a_release_is_observed_until_it_has_scored_as_often_as_the_policy_asks(w
     assert world.circuit().verified == V1
 
 
-def test_people_hear_of_an_observation_that_does_not_end_every_two_days(world: World) -> None:
+def test_people_hear_of_an_observation_that_does_not_end_and_again_every_week(world: World) -> None:
     world.bring_to_production()
-    world.run(days=5)
+    world.run(days=10)
     assert world.phase(FIRST) == Phase.OBSERVING
-    assert len(world.topic.alerts()) == 2
+    assert world.topic.notices(f"observation:{CIRCUIT}") == ["raised", "repeated"]
     world.commit()
     world.run(minutes=30)
     assert world.phase(FIRST) == Phase.LIVE

@@ -109,7 +109,9 @@ def test_the_time_of_a_standstill_does_not_count_against_what_is_ready(world: Wo
     world.approve(FIRST)
     world.run(days=20)
     assert world.phase(FIRST) == Phase.READY
-    assert len(world.topic.alerts()) >= 19, "people hear of a stop every day"
+    told = world.topic.notices("fleet-stopped:fleet")
+    assert told == ["raised"] + ["repeated"] * 19, "people hear of a stop every day"
+    assert all("stopped by" in reason for reason in world.topic.alerts().values())
     resume_fleet(world)
     world.run(hours=1)
     assert world.circuit().serving == V1
@@ -128,9 +130,12 @@ def test_a_stop_and_a_resume_given_twice_are_one(world: World) -> None:
 def test_a_hold_that_nobody_lifts_is_told_again_every_week(world: World) -> None:
     world.order(m.HoldRequested)
     world.run(days=15)
-    assert len(world.topic.alerts()) == 2
+    assert world.topic.notices(f"hold:{CIRCUIT}") == ["raised", "repeated"]
+    assert "drift off" in str(world.topic.alerts())
     assert world.order(m.HoldRequested).verdict is Verdict.IGNORED
     world.order(m.ResumeRequested)
+    world.run(minutes=1)
+    assert world.topic.notices(f"hold:{CIRCUIT}")[-1] == "closed"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ for function in function_app.app.get_functions():
 ONLY_WHERE_USED = ("azure.identity", "opentelemetry", "azure.monitor", "azure.ai.ml", "mlflow", "sklearn", "local")
 
 ROUTES = {
+    "list_alerts": ("GET", "alerts"),
+    "show_alert": ("GET", "alerts/{key}"),
+    "acknowledge_alert": ("POST", "alerts/{key}/acknowledge"),
     "list_approvals": ("GET", "approvals"),
     "show_approval": ("GET", "approvals/{approval}"),
     "decide_approval": ("POST", "approvals/{approval}"),

@@ -158,10 +158,11 @@ def test_an_account_key_is_refused_on_azure_wherever_it_is_and_never_shown() -> 
 def test_the_azure_example_is_whole_and_knows_no_key_and_no_password() -> None:
     example: dict[str, str] = json.loads(AZURE_EXAMPLE.read_text())["Values"]
     references = {name for name, text in example.items() if text.startswith("@Microsoft.KeyVault(")}
-    assert references == {"DEVOPS_HOOK_SECRET"}
+    assert references == {"DEVOPS_HOOK_SECRET", "ALERT_WEBHOOKS", "ALERT_WEBHOOK_SECRET"}
     with pytest.raises(SettingsError, match="Key Vault reference that was not resolved"):
         Settings.read(example)
-    read = Settings.read({**example, "DEVOPS_HOOK_SECRET": "0123456789abcdef0123456789abcdef"})
+    secrets = dict.fromkeys(("DEVOPS_HOOK_SECRET", "ALERT_WEBHOOK_SECRET"), "0123456789abcdef0123456789abcdef")
+    read = Settings.read({**example, **secrets, "ALERT_WEBHOOKS": "on-call=https://hooks.example.org/a?key=b"})
     assert read.tenant and dict(read.group_names).keys() and not read.storage and not read.topic_key
     secret = {f.metadata["name"] for f in fields(Settings) if not f.repr and getattr(read, f.name)}
     assert secret == references, "every secret on Azure is a reference to Key Vault"
@@ -209,6 +210,22 @@ def test_a_secret_that_is_too_short_is_refused_and_not_shown() -> None:
     found = problems({**AZURE, **DEVOPS, "DEVOPS_HOOK_SECRET": "letmein"})
     assert found[0] == "DEVOPS_HOOK_SECRET: must have at least 32 characters"
     assert "letmein" not in "".join(found)
+
+
+WEBHOOKS = {"ALERT_WEBHOOK_SECRET": "0123456789abcdef0123456789abcdef"}
+
+
+def test_webhooks_are_pairs_of_name_and_address_and_come_with_a_secret() -> None:
+    read = Settings.read(
+        {**AZURE, **WEBHOOKS, "ALERT_WEBHOOKS": "on-call=https://a.example/x?sig=1=, teams=https://b/"}
+    )
+    assert read.alert_webhooks == (("on-call", "https://a.example/x?sig=1="), ("teams", "https://b/"))
+    assert "sig" not in repr(read)
+    (missing,) = problems({**AZURE, "ALERT_WEBHOOKS": "on-call=https://a.example/"})
+    assert missing.startswith("ALERT_WEBHOOK_SECRET is missing")
+    for wrong in ("https://a.example/?hushed", "On Call=https://hushed", "x=https://hushed,x=https://hushed"):
+        (found,) = problems({**AZURE, **WEBHOOKS, "ALERT_WEBHOOKS": wrong})
+        assert found.startswith("ALERT_WEBHOOKS: ") and "hushed" not in found
 
 
 def test_the_sample_is_complete_and_names_nothing_unknown() -> None:

@@ -108,7 +108,7 @@ class RestClient:
         )
         if answer.status not in _TRY_AGAIN and answer.status < 500:
             return Permanent(message)
-        retry_after = _seconds(answer.headers.get("retry-after"))
+        retry_after = seconds_to_wait(answer.headers.get("retry-after"))
         if retry_after is None and answer.status == 409:
             retry_after = IN_PROGRESS_SECONDS
         return Transient(message, retry_after)
@@ -138,7 +138,7 @@ def _json(content: str) -> Any:
         return None
 
 
-def _seconds(text: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
+def seconds_to_wait(text: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
     """`Retry-After`: seconds, or the time of an HTTP date."""
     if not text:
         return None

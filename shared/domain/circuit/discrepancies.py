@@ -33,7 +33,7 @@ class Discrepancies(Part[Discrepancy]):
             raise NotNow("nothing serves, and that is recorded: what still lies in production is not asked")
         if known is not None:
             raise NotNow(f"{known.id} says so already")
-        reason = f"production serves {event.found or 'nothing'}, and {root.serving or 'nothing'} is recorded"
+        reason = _difference(event.found, root.serving)
         created = {
             "id": discrepancy_id(root.id, root.discrepancies + 1),
             "circuit": root.id,
@@ -78,6 +78,13 @@ class Discrepancies(Part[Discrepancy]):
     def offered(self, item: Discrepancy) -> dict[str, Any]:
         return {"purpose": item.phase, **in_operation(item.operation), "pair": item.recorded, "previous": item.found}
 
+    def says(self, item: Discrepancy) -> str:
+        return _difference(item.found, item.recorded) if item.phase == Phase.FLAGGED else ""
+
     def delay(self, item: Discrepancy) -> timedelta:
         looks = item.operation.looks if item.operation else 0
         return backoff(looks, self.rules.first_look, self.rules.longest_look)
+
+
+def _difference(found: Pair | None, recorded: Pair | None) -> str:
+    return f"production serves {found or 'nothing'}, and {recorded or 'nothing'} is recorded"

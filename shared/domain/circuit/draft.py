@@ -8,16 +8,17 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, TypeVar
 
 from shared.domain import messages as m
+from shared.domain.alerts.draft import AlertingDraft
 from shared.domain.circuit.root import Circuit
 from shared.domain.hold import Hold
-from shared.domain.machine import Draft, Item, Kind, Line, NotAllowed, NotNow, Then
+from shared.domain.machine import Item, Kind, Line, NotAllowed, NotNow, Then
 from shared.domain.rules import Rules
-from shared.domain.values import Pair
+from shared.domain.values import Pair, split_circuit
 
 PartT = TypeVar("PartT", bound="Part[Any]")
 
 
-class CircuitDraft(Draft):
+class CircuitDraft(AlertingDraft):
     """One circuit while one event is followed; what each kind decides is in its `Part`."""
 
     root: Circuit
@@ -30,8 +31,7 @@ class CircuitDraft(Draft):
         now: datetime,
         parts: Sequence[type[Part[Any]]],
     ) -> None:
-        super().__init__(circuit, items, now)
-        self.rules = rules
+        super().__init__(circuit, items, rules, now)
         self._parts = {part.kind.item: part(self) for part in parts}
         self._champion_changed = False
         self._production_freed = False
@@ -81,6 +81,12 @@ class CircuitDraft(Draft):
         if not heard:
             raise NotAllowed(f"a circuit does not hear {type(event).__name__}")
         return [line for part in heard for line in part.classify(event)]
+
+    def says(self, item: Item) -> str:
+        return self._parts[type(item)].says(item) or super().says(item)
+
+    def concerns(self, item: Item) -> tuple[str, str]:
+        return split_circuit(self.root.id)
 
     def moved(self, item: Item, event: m.Event, then: Then, begun: bool) -> Item:
         moved: Item = self._parts[type(item)].moved(item, event, then, begun)
@@ -180,6 +186,10 @@ class Part(ABC, Generic[ItemT]):
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
         """What follows for this kind from the move of any item, its own or another's."""
         return ()
+
+    def says(self, item: ItemT) -> str:
+        """What is wrong, in an alert that the item raises; nothing: its reason is."""
+        return ""
 
     def offered(self, item: ItemT) -> dict[str, Any]:
         """What a command may take from the item and the circuit, by name."""

@@ -39,6 +39,9 @@ class Holds(Part[Hold]):
         if isinstance(event, m.HoldLifted):
             yield from self.draft.next_for_production()
 
+    def says(self, item: Hold) -> str:
+        return f"on hold since {item.created_at:%Y-%m-%d} by {item.by}: {item.why}"
+
     def delay(self, item: Hold) -> timedelta:
         return timedelta(0)
 

@@ -6,12 +6,13 @@ How far the fleet is, is counted: nothing that a circuit does writes to this roo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from math import floor
 from typing import Any
 
 from shared.domain import approvals
 from shared.domain import messages as m
+from shared.domain.alerts.draft import AlertingDraft
 from shared.domain.environment import messages as e
 from shared.domain.environment.release import (
     BEFORE_WAVES,
@@ -25,11 +26,10 @@ from shared.domain.environment.release import (
     Phase,
     Purpose,
 )
-from shared.domain.machine import Draft, Item, Kind, Line, NotAllowed, NotNow, Root, Then, backoff
+from shared.domain.machine import Item, Kind, Line, NotAllowed, NotNow, Root, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import GATES
 from shared.domain.release import Phase as ReleasePhase
-from shared.domain.rules import Rules
 from shared.domain.values import Gate, version_numbers
 
 KINDS: dict[type[Item], Kind] = {kind.item: kind for kind in (ENVIRONMENT_RELEASE, FLEET_ORDER)}
@@ -49,12 +49,8 @@ def environment_release_id(root: str, version: str) -> str:
     return f"{root}:{version}"
 
 
-class EnvironmentDraft(Draft):
+class EnvironmentDraft(AlertingDraft):
     root: Environment
-
-    def __init__(self, root: Environment, items: Mapping[str, Item], rules: Rules, now: datetime) -> None:
-        super().__init__(root, items, now)
-        self.rules = rules
 
     def open(self) -> Iterator[EnvironmentRelease]:
         """The open releases, oldest version first."""
@@ -296,7 +292,7 @@ class EnvironmentDraft(Draft):
         offered |= approvals.in_approval(item.approval)
         return offered
 
-    def further(self, event: m.Event) -> Sequence[m.Command]:
+    def further(self, item: Item, event: m.Event) -> Sequence[m.Command]:
         return [m.decode(document) for document in event.commands] if isinstance(event, e.CircuitsTold) else ()
 
     def delay(self, item: Item) -> timedelta:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause, critical, warning
 from shared.domain.environment import messages as e
 from shared.domain.machine import Item, Kind, Table, Then
 from shared.domain.operation import Operation
@@ -88,45 +89,49 @@ class EnvironmentRelease(Asked):
     successor: str = ""
 
 
+_BROKE = warning(Cause.ENVIRONMENT_RELEASE)
+
 TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     # A version appears. Two do not go through the fleet at once: the newer waits, or takes the place of one that waits.
     (None, e.EnvironmentRegistered): Then(Phase.REGISTERED, (e.DescribeEnvironment,)),
     (None, e.EnvironmentRegisteredWhileOwned): Then(Phase.WAITING),
     (None, e.OlderEnvironmentRegistered): Then(Phase.SUPERSEDED),
     (Phase.WAITING, e.FleetFreed): Then(Phase.REGISTERED, (e.DescribeEnvironment,)),
-    (Phase.WAITING, m.DeadlinePassed): Then(Phase.EXPIRED, (m.RaiseAlert,)),
+    (Phase.WAITING, m.DeadlinePassed): Then(Phase.EXPIRED, raises=_BROKE),
     # Its tags say whether models that are there can take it, and the preview whom it would touch.
     (Phase.REGISTERED, e.EnvironmentMissing): Then(Phase.REGISTERED, later=(e.DescribeEnvironment,)),
-    (Phase.REGISTERED, e.EnvironmentNeverCame): Then(Phase.FAILED, (m.RaiseAlert,)),
-    (Phase.REGISTERED, e.EnvironmentBreaks): Then(Phase.FAILED, (m.RaiseAlert,)),
-    (Phase.REGISTERED, e.EnvironmentDescribed): Then(Phase.CLASSIFIED, (e.PreviewEnvironment,)),
+    (Phase.REGISTERED, e.EnvironmentNeverCame): Then(Phase.FAILED, raises=_BROKE),
+    (Phase.REGISTERED, e.EnvironmentBreaks): Then(Phase.FAILED, raises=_BROKE),
+    (Phase.REGISTERED, e.EnvironmentDescribed): Then(
+        Phase.CLASSIFIED, (e.PreviewEnvironment,), clears=(Cause.ENVIRONMENT_RELEASE,)
+    ),
     (Phase.CLASSIFIED, e.EnvironmentPreviewed): Then(Phase.AWAITING_REGISTRY_APPROVAL, (m.RequestApproval,)),
     # People decide whether the registry takes it; then every live model is tested with it.
     (Phase.AWAITING_REGISTRY_APPROVAL, m.RegistryApproved): Then(Phase.PROMOTING, (e.PromoteEnvironment,)),
     (Phase.PROMOTING, m.OperationStarted): Then(Phase.PROMOTING, later=(m.LookAtOperation,)),
     (Phase.PROMOTING, m.StillRunning): Then(Phase.PROMOTING, later=(m.LookAtOperation,)),
-    (Phase.PROMOTING, m.OperationFailed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.PROMOTING, m.OperationFailed): Then(Phase.ERRORED, raises=_BROKE),
     (Phase.PROMOTING, e.EnvironmentPromoted): Then(Phase.TESTING_ALL),
     (Phase.TESTING_ALL, e.EveryPairTested): Then(Phase.AWAITING_PRODUCTION_APPROVAL, (m.RequestApproval,)),
-    (Phase.TESTING_ALL, e.NothingToUpdate): Then(Phase.LIVE),
-    (Phase.TESTING_ALL, e.TooManyTestsFailed): Then(Phase.FAILED, (m.RaiseAlert,)),
-    (Phase.TESTING_ALL, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.TESTING_ALL, e.NothingToUpdate): Then(Phase.LIVE, clears=(Cause.ENVIRONMENT_RELEASE,)),
+    (Phase.TESTING_ALL, e.TooManyTestsFailed): Then(Phase.FAILED, raises=_BROKE),
+    (Phase.TESTING_ALL, m.DeadlinePassed): Then(Phase.ERRORED, raises=_BROKE),
     # People decide whether production takes it; it goes there in waves, until too many fail.
     (Phase.AWAITING_PRODUCTION_APPROVAL, m.ProductionApproved): Then(Phase.UPDATING_CANARIES),
     (Phase.HALTED, e.WavesResumed): Then(Phase.UPDATING_WAVES),
-    (Phase.HALTED, m.DeadlinePassed): Then(Phase.HALTED, (m.RaiseAlert,)),
-    (Phase.OBSERVING, e.FleetObserved): Then(Phase.LIVE),
-    (Phase.OBSERVING, e.BudgetExceeded): Then(Phase.HALTED, (m.RaiseAlert,)),
-    (Phase.OBSERVING, m.DeadlinePassed): Then(Phase.HALTED, (m.RaiseAlert,)),
+    (Phase.HALTED, m.DeadlinePassed): Then(Phase.HALTED, raises=critical(Cause.ENVIRONMENT_RELEASE)),
+    (Phase.OBSERVING, e.FleetObserved): Then(Phase.LIVE, clears=(Cause.ENVIRONMENT_RELEASE,)),
+    (Phase.OBSERVING, e.BudgetExceeded): Then(Phase.HALTED, raises=critical(Cause.ENVIRONMENT_RELEASE)),
+    (Phase.OBSERVING, m.DeadlinePassed): Then(Phase.HALTED, raises=critical(Cause.ENVIRONMENT_RELEASE)),
     (Phase.LIVE, e.EnvironmentRollbackOrdered): Then(Phase.ROLLING_BACK),
     (Phase.LIVE, e.FleetTaken): Then(Phase.SETTLED),
     (Phase.LIVE, m.DeadlinePassed): Then(Phase.SETTLED),
     (Phase.ROLLING_BACK, e.EveryUpdateUndone): Then(Phase.ROLLED_BACK),
-    (Phase.ROLLING_BACK, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,)),
+    (Phase.ROLLING_BACK, m.DeadlinePassed): Then(Phase.ERRORED, raises=_BROKE),
 }
 for _phase in (Phase.REGISTERED, Phase.CLASSIFIED, Phase.PROMOTING):
-    TABLE |= {(_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.RaiseAlert,))}
-    TABLE |= {(_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.RaiseAlert,))}
+    TABLE |= {(_phase, m.CommandPoisoned): Then(Phase.ERRORED, raises=_BROKE)}
+    TABLE |= {(_phase, m.DeadlinePassed): Then(Phase.ERRORED, raises=_BROKE)}
 for _phase in AWAITING:
     TABLE |= {
         (_phase, m.ApprovalRequested): Then(_phase),
@@ -135,18 +140,18 @@ for _phase in AWAITING:
         (_phase, m.AnswerUsedUp): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
         (_phase, m.GateTimedOut): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
         (_phase, m.GateCancelled): Then(Phase.REJECTED, (m.WithdrawApproval,)),
-        (_phase, m.GateSkipped): Then(Phase.ERRORED, (m.WithdrawApproval, m.RaiseAlert)),
+        (_phase, m.GateSkipped): Then(Phase.ERRORED, (m.WithdrawApproval,), raises=_BROKE),
         (_phase, m.ApprovalRejected): Then(Phase.REJECTED, (m.WithdrawApproval,)),
         (_phase, m.DeadlinePassed): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
-        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.WithdrawApproval, m.RaiseAlert)),
+        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.WithdrawApproval,), raises=_BROKE),
     }
 for _phase in WAVES:
     TABLE |= {
         (_phase, e.WaveEnded): Then(Phase.UPDATING_WAVES),
         (_phase, e.LastWaveEnded): Then(Phase.OBSERVING, later=(e.CountUpdates,)),
-        (_phase, e.BudgetExceeded): Then(Phase.HALTED, (m.RaiseAlert,)),
+        (_phase, e.BudgetExceeded): Then(Phase.HALTED, raises=critical(Cause.ENVIRONMENT_RELEASE)),
         (_phase, e.HaltOrdered): Then(Phase.HALTED),
-        (_phase, m.DeadlinePassed): Then(Phase.HALTED, (m.RaiseAlert,)),
+        (_phase, m.DeadlinePassed): Then(Phase.HALTED, raises=critical(Cause.ENVIRONMENT_RELEASE)),
     }
 for _phase in (*WAVES, Phase.HALTED, Phase.OBSERVING):
     TABLE[_phase, e.EnvironmentRollbackOrdered] = Then(Phase.ROLLING_BACK)
@@ -154,7 +159,7 @@ for _phase in COUNTING:
     TABLE |= {
         (_phase, e.FleetTold): Then(_phase, later=(e.CountUpdates,)),
         (_phase, e.UpdatesGoOn): Then(_phase, later=(e.CountUpdates,)),
-        (_phase, m.CommandPoisoned): Then(_phase, (m.RaiseAlert,), (e.CountUpdates,)),
+        (_phase, m.CommandPoisoned): Then(_phase, later=(e.CountUpdates,), raises=_BROKE),
     }
 for _phase in BEFORE_WAVES:
     _undo = (m.WithdrawApproval,) if _phase in AWAITING else ()
@@ -219,14 +224,14 @@ class FleetOrder(Item):
 
 _ORDER_TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (None, e.FleetOrdered): Then(OrderPhase.TELLING, (e.TellFleet,)),
-    (OrderPhase.TELLING, m.DeadlinePassed): Then(OrderPhase.OVERDUE, (m.RaiseAlert, e.TellFleet)),
-    (OrderPhase.OVERDUE, m.DeadlinePassed): Then(OrderPhase.FAILED, (m.RaiseAlert,)),
+    (OrderPhase.TELLING, m.DeadlinePassed): Then(OrderPhase.OVERDUE, (e.TellFleet,), raises=warning(Cause.FAN_OUT)),
+    (OrderPhase.OVERDUE, m.DeadlinePassed): Then(OrderPhase.FAILED, raises=critical(Cause.FAN_OUT)),
 }
 for _order_phase in (OrderPhase.TELLING, OrderPhase.OVERDUE):
     _ORDER_TABLE |= {
         (_order_phase, e.CircuitsTold): Then(_order_phase, (e.TellFleet,)),
-        (_order_phase, e.LastCircuitsTold): Then(OrderPhase.TOLD),
-        (_order_phase, m.CommandPoisoned): Then(_order_phase, (m.RaiseAlert,)),
+        (_order_phase, e.LastCircuitsTold): Then(OrderPhase.TOLD, clears=(Cause.FAN_OUT,)),
+        (_order_phase, m.CommandPoisoned): Then(_order_phase, raises=critical(Cause.FAN_OUT)),
     }
 ORDER_TABLE: Table = _ORDER_TABLE
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from shared import environment_handlers  # noqa: F401 (registers its handlers)
+from shared import alert_handlers, environment_handlers  # noqa: F401 (registers their handlers)
 from shared.domain import messages as m
+from shared.domain.alerts.alert import ALERT
+from shared.domain.alerts.causes import Cause, Severity
+from shared.domain.alerts.messages import Notice
 from shared.domain.circuit import KINDS as CIRCUIT_KINDS
 from shared.domain.circuit import Circuit, draft
 from shared.domain.circuit.root import Proved
@@ -32,7 +35,7 @@ from shared.domain.values import ENVIRONMENT, Pair
 from shared.handlers import HANDLERS
 from tests.builders import CIRCUIT, ENGINEER, START, model_tags
 
-KINDS = (*CIRCUIT_KINDS.values(), *LAKE_KINDS.values(), *FLEET_KINDS.values(), *ENVIRONMENT_KINDS.values())
+KINDS = (*CIRCUIT_KINDS.values(), *LAKE_KINDS.values(), *FLEET_KINDS.values(), *ENVIRONMENT_KINDS.values(), ALERT)
 NOW = START + timedelta(minutes=1)
 FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)} | {
     (end, restart) for ends in RESTARTS.values() for end in ends for restart in m.RestartRequested.__subclasses__()
@@ -54,6 +57,8 @@ EXAMPLES: dict[str, Any] = {
     "serves": str(BEFORE),
     "touched": 11,
     "troubled": (CIRCUIT,),
+    "about": f"{CIRCUIT}:1",
+    "alert": f"{CIRCUIT}!alert.1",
     "approval": f"{CIRCUIT}:1:registry:1",
     "asked": "fill-2026-01-30",
     "asked_at": START,
@@ -127,10 +132,28 @@ EXAMPLES: dict[str, Any] = {
     "trainer": "tess@example.org",
     "verdict": "passed",
     "version": 1,
+    "cause": Cause.SCORING,
+    "severity": Severity.WARNING,
     "why": "the intake is rebuilt",
+    "webhook": "on-call",
     "withdrawn": f"{CIRCUIT}:1:registry:1",
     "workspace": "dev",
 }
+
+
+EXAMPLES["notice"] = Notice(
+    id=f"{CIRCUIT}!alert.1.1",
+    key=f"scoring:{CIRCUIT}",
+    change="raised",
+    plant="P001",
+    circuit="C001",
+    since=START,
+    at=START,
+    count=1,
+    acknowledged_by="",
+    note="",
+    **{name: EXAMPLES[name] for name in ("about", "alert", "cause", "reason", "severity")},
+)
 
 
 def example(message: type[Any], **changed: Any) -> Any:
@@ -286,6 +309,11 @@ DECIDED = {
         waiting for ETL | DeadlinePassed, TableFreed
         running | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning, UpkeepSucceeded
     """,
+    "alert": """
+        - | AlertRaised
+        open | AlertAcknowledged, AlertCleared, AlertRaised, AlertWorsened, DeadlinePassed, NewsAcknowledged
+        acknowledged | AlertCleared, AlertRaised, AlertWorsened, DeadlinePassed
+    """,
     "fan-out": """
         - | DailyScoringAsked, DayFillAsked, DeltaCommitted, ForeignRowsCommitted, ReconciliationAsked
         fanning out | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
@@ -325,9 +353,12 @@ def _created(kind: Kind) -> dict[str, Any]:
     """What an event that begins an item gives it."""
     required = {name for name, field in kind.item.model_fields.items() if field.is_required()}
     told = kind in ENVIRONMENT_KINDS.values()
-    given = {"circuit": CIRCUIT, "id": f"{CIRCUIT}:1", "purpose": "offer" if told else "coverage"}
+    given: dict[str, Any] = {"circuit": CIRCUIT, "id": f"{CIRCUIT}:1", "purpose": "offer" if told else "coverage"}
     if told:
         given["release"] = f"{ENVIRONMENT}:1.1.0"
+    if kind is ALERT:
+        given |= {"key": f"scoring:{CIRCUIT}", "plant": "P001", "circuit": "C001", "change": "raised"}
+        given |= {"id": f"{CIRCUIT}!alert.1", "count": 0, "changed_at": START}
     given |= {name: text for name, text in TEXTS.items() if _is_text(kind.item, name)}
     described = {"environment": PAIR.environment} if kind is RELEASE else {}
     return described | {
@@ -344,7 +375,7 @@ def _draft(kind: Kind) -> Draft:
     if kind in LAKE_KINDS.values():
         return _LakeDraft(Lake(id=ROOT), {}, Rules(), NOW)
     if kind in FLEET_KINDS.values():
-        return FleetDraft(FleetState(id=FLEET), {}, NOW)
+        return FleetDraft(FleetState(id=FLEET), {}, Rules(), NOW)
     if kind in ENVIRONMENT_KINDS.values():
         return EnvironmentDraft(Environment(id=ENVIRONMENT), {}, Rules(), NOW)
     proved = (Proved(pair=BEFORE, at=START),)
@@ -420,8 +451,9 @@ def test_every_line_gives_its_commands_complete_and_each_has_a_handler(
     then = kind.table[before, event]
     item = _walk(draft, kind, event)
     assert item.phase == then.phase
-    assert [type(command) for command in draft._decision.commands] == list(then.commands)
-    due = [type(due.command) for due in draft._decision.due]
+    given = [command for command in draft._decision.commands if command.item == item.id]
+    assert [type(command) for command in given] == list(then.commands)
+    due = [type(due.command) for due in draft._decision.due if due.command.item == item.id]
     assert due[: len(then.later)] == list(then.later)
     assert due[len(then.later) :] in ([], [m.CheckDeadline])
     for command in (*draft._decision.commands, *(due.command for due in draft._decision.due)):
@@ -435,7 +467,8 @@ def test_every_new_step_has_its_deadline_in_a_due_row(kind: Kind, before: str | 
     step = next((item.step for item in draft.items.values()), 0)
     draft._decision.due.clear()
     item = _walk(draft, kind, event)
-    calls = [due for due in draft._decision.due if isinstance(due.command, m.CheckDeadline)]
+    deadlines = [due for due in draft._decision.due if isinstance(due.command, m.CheckDeadline)]
+    calls = [due for due in deadlines if due.command.item == item.id]
     if item.step == step or item.phase in kind.ends:
         assert not calls
     else:

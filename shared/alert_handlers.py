@@ -1,0 +1,28 @@
+"""Handlers of alerts: what is new about one is told on the topic, and to each webhook by itself."""
+
+from __future__ import annotations
+
+from shared.domain.alerts import messages as a
+from shared.handlers import Handling, handles
+
+EVENT_TYPES: dict[a.Change, str] = {
+    "raised": "SensorForecast.AlertRaised",
+    "worsened": "SensorForecast.AlertWorsened",
+    "repeated": "SensorForecast.AlertRepeated",
+    "acknowledged": "SensorForecast.AlertAcknowledged",
+    "closed": "SensorForecast.AlertClosed",
+}
+
+
+@handles(a.PublishAlert)
+def publish_alert(command: a.PublishAlert, at: Handling) -> None:
+    notice = command.notice
+    subject = f"alerts/{notice.plant or 'fleet'}/{notice.circuit or 'all'}/{notice.cause}"
+    at.ports.topic.publish(EVENT_TYPES[notice.change], subject, notice.model_dump(mode="json"))
+
+
+@handles(a.SendAlert)
+def send_alert(command: a.SendAlert, at: Handling) -> None:
+    notice = command.notice
+    document = {"type": EVENT_TYPES[notice.change], "data": notice.model_dump(mode="json")}
+    at.ports.webhooks.post(command.webhook, notice.id, document)
