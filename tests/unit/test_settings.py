@@ -220,7 +220,7 @@ def test_webhooks_are_pairs_of_name_and_address_and_come_with_a_secret() -> None
         {**AZURE, **WEBHOOKS, "ALERT_WEBHOOKS": "on-call=https://a.example/x?sig=1=, teams=https://b/"}
     )
     assert read.alert_webhooks == (("on-call", "https://a.example/x?sig=1="), ("teams", "https://b/"))
-    assert "sig" not in repr(read)
+    assert "a.example" not in repr(read)
     (missing,) = problems({**AZURE, "ALERT_WEBHOOKS": "on-call=https://a.example/"})
     assert missing.startswith("ALERT_WEBHOOK_SECRET is missing")
     for wrong in ("https://a.example/?hushed", "On Call=https://hushed", "x=https://hushed,x=https://hushed"):
