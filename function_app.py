@@ -7,6 +7,7 @@ import azure.functions as func
 from functions import (
     alerts,
     approvals,
+    description,
     devops,
     environments,
     event_grid,
@@ -39,5 +40,6 @@ for module in (
     ledger,
     operations,
     pages,
+    description,
 ):
     app.register_functions(module.bp)

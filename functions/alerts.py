@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-import azure.functions as func
+from pydantic import Field
 
-from functions.http import answer, answers_problems, body_of, caller, found, operator, page_of, path, recorded
+from functions.answers import Alerts, AlertShown, Recorded
+from functions.endpoints import Answered, Endpoints, found, recorded
 from functions.orders import OrderBody
+from functions.parameters import AlertKey, Operator, Page, RequestId
 from shared.domain.alerts.causes import Severity
 from shared.domain.alerts.messages import AlertAcknowledged
-from shared.errors import Invalid
 from shared.wiring import wired
 
-bp = func.Blueprint()
-KEY = r"[a-z][a-z-]{1,39}:[A-Za-z0-9][A-Za-z0-9_.:!@~+-]{0,119}"
-EXAMPLE = "scoring:P001_C001"
+bp = Endpoints()
 
 
-@bp.route("alerts", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_alerts(req: func.HttpRequest) -> func.HttpResponse:
+class PageOfAlerts(Page):
+    """A part of the open alerts: of one plant, of one severity, where these are given."""
+
+    plant: str = Field("", pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$", description="a plant such as P001")
+    severity: Severity | None = Field(None, description=", ".join(Severity))
+
+
+@bp.get("alerts")
+def list_alerts(query: PageOfAlerts) -> Alerts:
     """Open alerts, the critical and then the newest first; `plant` and `severity` leave the others out."""
-    caller(req)
-    listing = wired().queries.alerts(*page_of(req), plant=req.params.get("plant", ""), severity=_severity(req))
-    return answer({"alerts": listing.entries, "continuation": listing.continuation})
+    listing = wired().queries.alerts(query.size, query.continuation, query.plant, query.severity)
+    return Alerts.model_validate({"alerts": listing.entries, "continuation": listing.continuation})
 
 
-@bp.route("alerts/{key}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_alert(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("alerts/{key}")
+def show_alert(key: AlertKey) -> AlertShown:
     """The newest alert of a key, open or closed, with everything that happened to it."""
-    caller(req)
-    key = path(req, "key", KEY, EXAMPLE)
-    return answer(found(wired().queries.alert(key), "alert", key))
+    return AlertShown.model_validate(found(wired().queries.alert(key), "alert", key))
 
 
-@bp.route("alerts/{key}/acknowledge", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def acknowledge_alert(req: func.HttpRequest) -> func.HttpResponse:
+@bp.post("alerts/{key}/acknowledge", statuses=(200, 208))
+def acknowledge_alert(person: Operator, key: AlertKey, body: OrderBody, request: RequestId) -> Answered[Recorded]:
     """Somebody looks after it: it is not told again for a while. News is over with that."""
-    person, key = operator(req), path(req, "key", KEY, EXAMPLE)
     alert = found(wired().queries.alert(key), "alert", key)
-    order = AlertAcknowledged(
-        root=alert["root"], person=person, alert=alert["id"], **body_of(req, OrderBody).model_dump()
-    )
+    order = AlertAcknowledged(root=alert["root"], person=person, alert=alert["id"], reason=body.reason, request=request)
     return recorded(wired().application.advance(order), alert["root"])
-
-
-def _severity(req: func.HttpRequest) -> Severity | None:
-    text = req.params.get("severity", "")
-    if text and text not in list(Severity):
-        raise Invalid("severity", f"is {text!r:.40}", ", ".join(Severity))
-    return Severity(text) if text else None

@@ -3,80 +3,53 @@
 from __future__ import annotations
 
 from typing import Any, Literal, Self
-from uuid import uuid4
 
-import azure.functions as func
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from functions.http import (
-    STATUS_OF_REFUSAL,
-    answer,
-    answers_problems,
-    body_of,
-    caller,
-    found,
-    page_of,
-    path,
-    problem,
-    recorded,
-)
-from functions.releases import RELEASE
+from functions.answers import Approvals, ApprovalShown, Decided, GatesDecided, Recorded
+from functions.endpoints import STATUS_OF_REFUSAL, Answered, Endpoints, found, recorded
+from functions.http import Refused
+from functions.parameters import ApprovalId, Body, Caller, ModelApprovalId, Page, RequestId
 from shared.domain.messages import ApprovalDecided, GateOverridden, Person
-from shared.domain.values import ENVIRONMENT, SEMANTIC_VERSION
 from shared.gate_answers import Taken
 from shared.wiring import wired
 
-bp = func.Blueprint()
-ASKED = r":(registry|production):[1-9][0-9]{0,3}"
-APPROVAL = rf"({RELEASE}|{ENVIRONMENT}:{SEMANTIC_VERSION}){ASKED}"
-EXAMPLE = "P001_C001:3:registry:1"
+bp = Endpoints()
 MOST_GATES = 100
+DIGEST = r"^[0-9a-f]{64}$"
 
 
-class DecisionBody(BaseModel):
+class DecisionBody(Body):
     """A person's answer; `digest` is that of the evidence they looked at, `lift_hold` ends the hold it showed."""
 
-    model_config = ConfigDict(extra="forbid")
-
     decision: Literal["approve", "reject"]
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    digest: str = Field(pattern=DIGEST)
     comment: str = Field(default="", max_length=1000)
     lift_hold: bool = False
 
 
-class OverrideBody(BaseModel):
-    """Why what blocks the gate is no reason to stop; `request` is the caller's own name for the override."""
+class OverrideBody(Body):
+    """Why what blocks the gate is no reason to stop; `digest` is that of the evidence that was looked at."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    digest: str = Field(pattern=DIGEST)
     reason: str = Field(min_length=10, max_length=500)
-    request: str = Field(default_factory=lambda: uuid4().hex, pattern=r"^[A-Za-z0-9-]{8,64}$")
 
 
-class GateAnswer(BaseModel):
+class GateAnswer(Body):
     """One gate of a batch, with the digest that it was read with; what it leaves out is as for all."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    approval: str = Field(pattern=rf"^{APPROVAL}$")
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    approval: ApprovalId
+    digest: str = Field(pattern=DIGEST)
     decision: Literal["approve", "reject"] | None = None
     comment: str | None = Field(default=None, max_length=1000)
     lift_hold: bool = False
 
 
-class BatchBody(BaseModel):
-    """One answer to many gates, and the gates that are answered otherwise; who keeps a gate open leaves it out.
-
-    `request` is the caller's own name for the batch; history shows it with each answer.
-    """
-
-    model_config = ConfigDict(extra="forbid")
+class BatchBody(Body):
+    """One answer to many gates, and the gates that are answered otherwise; who keeps a gate open leaves it out."""
 
     decision: Literal["approve", "reject"]
     comment: str = Field(default="", max_length=1000)
-    request: str = Field(default_factory=lambda: uuid4().hex, pattern=r"^[A-Za-z0-9-]{8,64}$")
     gates: list[GateAnswer] = Field(min_length=1, max_length=MOST_GATES)
 
     @model_validator(mode="after")
@@ -88,68 +61,61 @@ class BatchBody(BaseModel):
 
     def to(self, gate: GateAnswer) -> dict[str, Any]:
         """The answer to one gate: its own where it has one, else the one to all."""
-        common = {"decision": self.decision, "comment": self.comment, "request": self.request}
+        common = {"decision": self.decision, "comment": self.comment}
         return common | gate.model_dump(exclude={"approval"}, exclude_none=True)
 
 
-@bp.route("approvals", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_approvals(req: func.HttpRequest) -> func.HttpResponse:
-    caller(req)
-    listing = wired().queries.approvals(*page_of(req))
-    return answer({"approvals": listing.entries, "continuation": listing.continuation})
+@bp.get("approvals")
+def list_approvals(page: Page) -> Approvals:
+    """Open approvals with their evidence, oldest first."""
+    listing = wired().queries.approvals(page.size, page.continuation)
+    return Approvals.model_validate({"approvals": listing.entries, "continuation": listing.continuation})
 
 
-@bp.route("approvals/{approval}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_approval(req: func.HttpRequest) -> func.HttpResponse:
-    caller(req)
-    identity = path(req, "approval", APPROVAL, EXAMPLE)
-    return answer(found(wired().queries.approval(identity), "open approval", identity))
+@bp.get("approvals/{approval}")
+def show_approval(approval: ApprovalId) -> ApprovalShown:
+    """One open approval with its evidence."""
+    return ApprovalShown.model_validate(found(wired().queries.approval(approval), "open approval", approval))
 
 
-@bp.route("approvals/{approval}", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def decide_approval(req: func.HttpRequest) -> func.HttpResponse:
-    person = caller(req)
-    identity = path(req, "approval", APPROVAL, EXAMPLE)
-    body = body_of(req, DecisionBody)
-    taken = wired().gate_answers.take(_answer(identity, person, **body.model_dump()))
+@bp.post("approvals/{approval}", statuses=(200, 208))
+def decide_approval(person: Caller, approval: ApprovalId, body: DecisionBody) -> Answered[Decided]:
+    """Approve or reject what was looked at: the digest says what that was, and the gate's groups who may."""
+    taken = wired().gate_answers.take(_answer(approval, person, **body.model_dump()))
     if taken.refused:
-        return problem(_status(taken), "Not decided", taken.note)
-    release = identity.rsplit(":", 2)[0]
-    return answer({"release": release, "recorded": taken.moved, "note": taken.note}, _status(taken))
+        raise Refused(_status(taken), "Not decided", taken.note)
+    release = approval.rsplit(":", 2)[0]
+    decided = Decided.model_validate({"release": release, "recorded": taken.moved, "note": taken.note})
+    return Answered(decided, _status(taken))
 
 
-@bp.route("approvals/batch", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def decide_approvals(req: func.HttpRequest) -> func.HttpResponse:
+@bp.post("approvals/batch", statuses=(200, 207))
+def decide_approvals(person: Caller, body: BatchBody, request: RequestId) -> Answered[GatesDecided]:
     """Many gates at once: each is decided by itself, by the rules of a single decision, with a result of its own.
 
-    Sent again, it records what was not recorded, and nothing twice. 207: some of it was not taken.
+    Sent again, it records what was not recorded, and nothing twice; history shows the batch's name with each answer.
+    207: some of it was not taken.
     """
-    person = caller(req)
-    body = body_of(req, BatchBody)
-    results = wired().gate_answers.take_all([_answer(gate.approval, person, **body.to(gate)) for gate in body.gates])
+    answers = [_answer(gate.approval, person, request=request, **body.to(gate)) for gate in body.gates]
+    results = wired().gate_answers.take_all(answers)
     refused = sum(bool(taken.refused) for taken in results.values())
     shown = [
         {"approval": approval, "status": _status(taken), "recorded": taken.moved, "note": taken.note}
         for approval, taken in results.items()
     ]
     counts = {"taken": len(results) - refused, "refused": refused}
-    return answer({"request": body.request, **counts, "results": shown}, 207 if refused else 200)
+    decided = GatesDecided.model_validate({"request": request, **counts, "results": shown})
+    return Answered(decided, 207 if refused else 200)
 
 
-@bp.route("approvals/{approval}/override", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def override_gate(req: func.HttpRequest) -> func.HttpResponse:
+@bp.post("approvals/{approval}/override", statuses=(200, 208))
+def override_gate(
+    person: Caller, approval: ModelApprovalId, body: OverrideBody, request: RequestId
+) -> Answered[Recorded]:
     """What blocks a gate is overridden by somebody who may; it is asked again, and shows who did so and why."""
-    person = caller(req)
-    identity = path(req, "approval", rf"{RELEASE}{ASKED}", EXAMPLE)
-    body = body_of(req, OverrideBody)
-    release = identity.rsplit(":", 2)[0]
+    release = approval.rsplit(":", 2)[0]
     circuit = release.partition(":")[0]
-    overridden = GateOverridden(root=circuit, approval=identity, person=person, **body.model_dump())
+    overridden = GateOverridden(root=circuit, approval=approval, person=person, request=request, **body.model_dump())
     return recorded(wired().application.advance(overridden), release)
 
 

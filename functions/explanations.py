@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-import azure.functions as func
-
-from functions.http import answer, answers_problems, caller, found, path, time_of
-from functions.releases import CIRCUIT
+from functions.answers import ServedAsOf
+from functions.endpoints import Endpoints, found
+from functions.http import NotFound
+from functions.parameters import At, CircuitId
+from shared.domain.explain import Explanation
 from shared.domain.lake import ROOT as LAKE
 from shared.wiring import wired
 
-bp = func.Blueprint()
+bp = Endpoints()
 
 
-@bp.route("circuits/{circuit}/explain", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def explain_circuit(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("circuits/{circuit}/explain", fleeting={"at"})
+def explain_circuit(circuit: CircuitId) -> Explanation:
     """Where a circuit and everything under way stands, what it waits for, who can act, and what can happen next."""
-    caller(req)
-    circuit = path(req, "circuit", CIRCUIT, "P001_C001")
-    return _explained(circuit, "release or reading of circuit")
+    return _explained(circuit, f"release or reading of circuit {circuit!r}")
 
 
-@bp.route("lake/explain", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def explain_lake(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("lake/explain", fleeting={"at"})
+def explain_lake() -> Explanation:
     """The same of ETL runs and of what is told to every circuit."""
-    caller(req)
-    return _explained(LAKE, "ETL run or commit of the")
+    return _explained(LAKE, "ETL run or commit of the lake")
 
 
-@bp.route("circuits/{circuit}/as-of", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_as_of(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("circuits/{circuit}/as-of", fleeting={"at"})
+def show_as_of(circuit: CircuitId, query: At) -> ServedAsOf:
     """What served at `date` (a day's end, or a time), from which data, approved by whom, on what evidence."""
-    caller(req)
-    circuit = path(req, "circuit", CIRCUIT, "P001_C001")
-    at = time_of(req, "date", wired().application.ports.clock.now())
-    return answer(found(wired().queries.as_of(circuit, at), f"pair that served at {at:%Y-%m-%dT%H:%MZ}", circuit))
+    at = query.moment(wired().application.ports.clock.now())
+    shown = wired().queries.as_of(circuit, at)
+    return ServedAsOf.model_validate(found(shown, f"pair that served at {at:%Y-%m-%dT%H:%MZ}", circuit))
 
 
-def _explained(root: str, name: str) -> func.HttpResponse:
+def _explained(root: str, name: str) -> Explanation:
     application = wired().application
     explanation = wired().queries.explain(root, application.rules(root), application.ports.clock.now())
-    return answer(found(explanation.model_dump(mode="json") if explanation else None, name, root))
+    if explanation is None:
+        raise NotFound(f"there is no {name}")
+    return explanation

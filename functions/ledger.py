@@ -4,121 +4,103 @@ from __future__ import annotations
 
 from datetime import date
 
-import azure.functions as func
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from functions.http import (
-    NotFound,
-    answer,
-    answers_problems,
-    body_of,
-    caller,
-    days_of,
-    number_of,
-    operator,
-    page_of,
-    path,
-    problem,
+from functions.answers import (
+    FillAsked,
+    Forecasts,
+    LedgerDays,
+    LedgerEntries,
+    LedgerOfCircuit,
+    ScoringAsked,
+    ScoringsAsked,
 )
-from functions.releases import CIRCUIT
+from functions.endpoints import Answered, Endpoints
+from functions.http import NotFound, Refused
+from functions.parameters import Body, CircuitId, Day, Days, Operator, PageOfDays, WholeNumber
 from shared.domain.machine import Verdict
 from shared.rescoring import Asked
 from shared.wiring import wired
 
-bp = func.Blueprint()
+bp = Endpoints()
 
 
-class DayBody(BaseModel):
+class DayBody(Body):
     """A day (UTC date of its forecast origin) to be scored, and why."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    day: date
+    day: Day
     comment: str = Field(default="", max_length=1000)
 
 
-class ModelBody(BaseModel):
+class ModelBody(Body):
     """A model version whose standing forecasts are to be made anew, of the days from `first` to `last`, and why."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    model: int = Field(ge=1)
-    first: date
-    last: date
+    model: int = Field(ge=1, le=999_999_999)
+    first: Day
+    last: Day
     comment: str = Field(default="", max_length=1000)
 
 
-@bp.route("ledger", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_ledger(req: func.HttpRequest) -> func.HttpResponse:
+class PageOfForecasts(PageOfDays):
+    """Days, and the model version that made their forecasts."""
+
+    model: WholeNumber = Field(ge=1, le=999_999_999, description="a whole number from 1")
+
+
+@bp.get("ledger")
+def list_ledger(query: PageOfDays) -> LedgerEntries:
     """The days' scorings by day and circuit: done, late, under way, missing, failed, retried, made twice."""
-    caller(req)
-    listing = wired().ledger.entries(*days_of(req, _today()), *page_of(req))
-    return answer({"entries": listing.entries, "continuation": listing.continuation})
+    listing = wired().ledger.entries(*query.span(_today()), query.size, query.continuation)
+    return LedgerEntries.model_validate({"entries": listing.entries, "continuation": listing.continuation})
 
 
-@bp.route("ledger/days", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_ledger_days(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("ledger/days")
+def show_ledger_days(query: Days) -> LedgerDays:
     """How complete each day is, with success rates, and which circuits are not done."""
-    caller(req)
-    return answer(wired().ledger.days(*days_of(req, _today())))
+    return LedgerDays.model_validate(wired().ledger.days(*query.span(_today())))
 
 
-@bp.route("ledger/fill", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def fill_day(req: func.HttpRequest) -> func.HttpResponse:
+@bp.post("ledger/fill", statuses=(202,))
+def fill_day(person: Operator, body: DayBody) -> Answered[FillAsked]:
     """Score a day for every circuit whose forecast was not published."""
-    person = operator(req)
-    body = body_of(req, DayBody)
     asked = wired().rescoring.fill(body.day, Asked(person.username, body.comment))
-    return answer({"asked": asked, "progress": f"ledger/days?from={body.day}&to={body.day}"}, 202)
+    return Answered(FillAsked(asked=asked, progress=f"ledger/days?from={body.day}&to={body.day}"), 202)
 
 
-@bp.route("circuits/{circuit}/ledger", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_ledger_of_circuit(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("circuits/{circuit}/ledger")
+def show_ledger_of_circuit(circuit: CircuitId, query: Days) -> LedgerOfCircuit:
     """One circuit's days, each with its runs, also those where nothing has begun."""
-    caller(req)
-    days = wired().ledger.of_circuit(_circuit(req), *days_of(req, _today()))
-    return answer({"days": [day.model_dump(mode="json") for day in days]})
+    days = wired().ledger.of_circuit(_configured(circuit), *query.span(_today()))
+    return LedgerOfCircuit(days=tuple(days))
 
 
-@bp.route("circuits/{circuit}/scorings", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def score_day(req: func.HttpRequest) -> func.HttpResponse:
+@bp.post("circuits/{circuit}/scorings", statuses=(202, 208))
+def score_day(person: Operator, circuit: CircuitId, body: DayBody) -> Answered[ScoringAsked]:
     """Score a day with what serves now, also where a forecast stands."""
-    person = operator(req)
-    circuit, body = _circuit(req), body_of(req, DayBody)
-    run, advanced = wired().rescoring.score(circuit, body.day, Asked(person.username, body.comment))
+    run, advanced = wired().rescoring.score(_configured(circuit), body.day, Asked(person.username, body.comment))
     if advanced.verdict is Verdict.REFUSED:
-        return problem(409, "Not possible now", advanced.reason)
+        raise Refused(409, "Not possible now", advanced.reason)
     begun = advanced.verdict is Verdict.APPLIED
-    return answer({"run": run, "note": advanced.reason}, 202 if begun else 208)
+    return Answered(ScoringAsked(run=run, note=advanced.reason), 202 if begun else 208)
 
 
-@bp.route("circuits/{circuit}/forecasts", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_forecasts(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("circuits/{circuit}/forecasts")
+def list_forecasts(circuit: CircuitId, query: PageOfForecasts) -> Forecasts:
     """The forecasts that the version in `model` ever published, and whether each still stands."""
-    caller(req)
-    span = days_of(req, _today())
-    listing = wired().ledger.forecasts(_circuit(req), number_of(req, "model"), *span, *page_of(req))
-    return answer({"forecasts": listing.entries, "continuation": listing.continuation})
+    span = query.span(_today())
+    listing = wired().ledger.forecasts(_configured(circuit), query.model, *span, query.size, query.continuation)
+    return Forecasts.model_validate({"forecasts": listing.entries, "continuation": listing.continuation})
 
 
-@bp.route("circuits/{circuit}/forecasts/score-again", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def score_again(req: func.HttpRequest) -> func.HttpResponse:
+@bp.post("circuits/{circuit}/forecasts/score-again", statuses=(202,))
+def score_again(person: Operator, circuit: CircuitId, body: ModelBody) -> Answered[ScoringsAsked]:
     """Have what serves now make a model version's standing forecasts anew."""
-    person = operator(req)
-    circuit, body = _circuit(req), body_of(req, ModelBody)
     asked = Asked(person.username, body.comment)
-    return answer(wired().rescoring.score_again(circuit, body.model, body.first, body.last, asked), 202)
+    made = wired().rescoring.score_again(_configured(circuit), body.model, body.first, body.last, asked)
+    return Answered(ScoringsAsked.model_validate(made), 202)
 
 
-def _circuit(req: func.HttpRequest) -> str:
-    circuit = path(req, "circuit", CIRCUIT, "P001_C001")
+def _configured(circuit: str) -> str:
     if circuit not in wired().application.directory.circuits():
         raise NotFound(f"there is no circuit {circuit!r}")
     return circuit

@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-import azure.functions as func
-
-from functions.http import answer, answers_problems, caller, found, operator, page_of, path, problem
+from functions.answers import DeadLetter, DeadLetters, Health, Replayed
+from functions.endpoints import Answered, Endpoints, found
+from functions.http import Refused
+from functions.parameters import LetterId, Operator, Page
 from shared.errors import Invalid, Permanent
 from shared.wiring import wired
 
-bp = func.Blueprint()
-LETTER = r"[0-9]{13}-[0-9a-f]{12}"
-EXAMPLE = "8204499910951-0f3a5c7e9b1d"
+bp = Endpoints()
 
 
-@bp.route("dead-letters", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_dead_letters(req: func.HttpRequest) -> func.HttpResponse:
-    caller(req)
-    listing = wired().queries.dead_letters(*page_of(req))
-    return answer({"dead_letters": listing.entries, "continuation": listing.continuation})
+@bp.get("dead-letters")
+def list_dead_letters(page: Page) -> DeadLetters:
+    """What could not be taken or done, newest first."""
+    listing = wired().queries.dead_letters(page.size, page.continuation)
+    return DeadLetters.model_validate({"dead_letters": listing.entries, "continuation": listing.continuation})
 
 
-@bp.route("dead-letters/{letter}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_dead_letter(req: func.HttpRequest) -> func.HttpResponse:
-    caller(req)
-    letter = path(req, "letter", LETTER, EXAMPLE)
-    return answer(found(wired().application.dead_letters.find(letter), "dead letter", letter))
+@bp.get("dead-letters/{letter}")
+def show_dead_letter(letter: LetterId) -> DeadLetter:
+    """One dead letter with its whole body."""
+    return DeadLetter.model_validate(found(wired().application.dead_letters.find(letter), "dead letter", letter))
 
 
-@bp.route("dead-letters/{letter}/replay", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def replay_dead_letter(req: func.HttpRequest) -> func.HttpResponse:
-    person = operator(req)
-    letter = path(req, "letter", LETTER, EXAMPLE)
+@bp.post("dead-letters/{letter}/replay", statuses=(200, 208))
+def replay_dead_letter(person: Operator, letter: LetterId) -> Answered[Replayed]:
+    """Try it again, now that what was wrong has been mended."""
     found(wired().application.dead_letters.find(letter), "dead letter", letter)
     try:
         replay = wired().application.replay(letter, wired().replayers, person.username)
     except Invalid as still:
-        return problem(409, "Still not acceptable", str(still), field=still.field, allowed=still.allowed)
+        raise Refused(409, "Still not acceptable", str(still), field=still.field, allowed=still.allowed) from still
     except Permanent as still:
-        return problem(409, "Still not possible", str(still))
-    return answer({"id": letter, "result": replay.result}, 208 if replay.repeated else 200)
+        raise Refused(409, "Still not possible", str(still)) from still
+    return Answered(Replayed(id=letter, result=replay.result), 208 if replay.repeated else 200)
 
 
-@bp.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def health(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("health", anybody=True, fleeting={"time"})
+def health() -> Health:
     """Ready when the settings are whole and the state answers; says nothing about what it holds."""
     ports = wired().application.ports
     ports.store.read_range(ports.store.shards[0], "!0|", "!1|", limit=1)
-    return answer({"status": "ready", "time": ports.clock.now().isoformat()})
+    return Health(status="ready", time=ports.clock.now())

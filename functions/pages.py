@@ -9,10 +9,13 @@ from pathlib import Path
 
 import azure.functions as func
 
-from functions.http import NotFound, answer, answers_problems, caller
+from functions.answers import Me, SignInShown
+from functions.endpoints import Endpoints, unchanged
+from functions.http import NotFound, answers_problems
+from functions.parameters import Caller
 from shared.wiring import wired
 
-bp = func.Blueprint()
+bp = Endpoints()
 STATIC = Path(__file__).parent / "static"
 KINDS = {
     ".html": "text/html",
@@ -48,18 +51,16 @@ def serve_static(req: func.HttpRequest) -> func.HttpResponse:
     return _file(req, req.route_params.get("file") or "", "'none'")
 
 
-@bp.route("sign-in", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_sign_in(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("sign-in", anybody=True)
+def show_sign_in() -> SignInShown:
     """Where a browser signs people in: addresses, client and scope of the authorization code flow with PKCE."""
-    return answer(asdict(wired().sign_in))
+    return SignInShown(**asdict(wired().sign_in))
 
 
-@bp.route("me", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_me(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("me")
+def show_me(person: Caller) -> Me:
     """Who is signed in, in which groups, and which groups operate the fleet."""
-    return answer({**caller(req).model_dump(mode="json"), "operators": wired().settings.operators})
+    return Me(**person.model_dump(), operators=wired().settings.operators)
 
 
 def _file(req: func.HttpRequest, name: str, reached: str) -> func.HttpResponse:
@@ -74,9 +75,8 @@ def _file(req: func.HttpRequest, name: str, reached: str) -> func.HttpResponse:
         "ETag": etag,
         "Cache-Control": "no-cache",
     }
-    if req.headers.get("if-none-match") == etag:
-        return func.HttpResponse(status_code=304, headers=headers)
-    return func.HttpResponse(content, headers=headers, mimetype=KINDS[Path(name).suffix])
+    kind = KINDS[Path(name).suffix]
+    return unchanged(req, etag, headers) or func.HttpResponse(content, headers=headers, mimetype=kind)
 
 
 @cache

@@ -2,66 +2,63 @@
 
 from __future__ import annotations
 
-import azure.functions as func
-
-from functions.http import NotFound, answer, answers_problems, caller, found, page_of, path
+from functions.answers import Circuits, CircuitShown, History, Releases, ReleasesOfCircuit
+from functions.endpoints import Endpoints, found
+from functions.http import NotFound
+from functions.parameters import CircuitId, LongPage, Page, ReleaseId
+from shared.domain.release import Release
 from shared.wiring import wired
 
-bp = func.Blueprint()
-CIRCUIT = r"[A-Za-z][A-Za-z0-9]{0,6}_[A-Za-z][A-Za-z0-9]{0,12}"
-RELEASE = CIRCUIT + r":[1-9][0-9]{0,8}"
+bp = Endpoints()
 
 
-@bp.route("circuits", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_circuits(req: func.HttpRequest) -> func.HttpResponse:
-    caller(req)
-    listing = wired().queries.circuits(*page_of(req))
-    return answer({"circuits": listing.entries, "continuation": listing.continuation})
+@bp.get("circuits")
+def list_circuits(page: Page) -> Circuits:
+    """Circuits with what serves and what is under way, by key."""
+    listing = wired().queries.circuits(page.size, page.continuation)
+    return Circuits.model_validate({"circuits": listing.entries, "continuation": listing.continuation})
 
 
-@bp.route("circuits/{circuit}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_circuit(req: func.HttpRequest) -> func.HttpResponse:
-    caller(req)
-    circuit = path(req, "circuit", CIRCUIT, "P001_C001")
-    return answer(found(wired().queries.circuit(circuit), "release or reading of circuit", circuit))
+@bp.get("circuits/{circuit}")
+def show_circuit(circuit: CircuitId) -> CircuitShown:
+    """What serves, what is open and who owns what, of one circuit."""
+    return CircuitShown.model_validate(
+        found(wired().queries.circuit(circuit), "release or reading of circuit", circuit)
+    )
 
 
-@bp.route("circuits/{circuit}/releases", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_releases_of_circuit(req: func.HttpRequest) -> func.HttpResponse:
-    caller(req)
-    circuit = path(req, "circuit", CIRCUIT, "P001_C001")
-    releases = wired().queries.releases_of(circuit)
-    if not releases and circuit not in wired().application.directory.circuits():
+@bp.get("circuits/{circuit}/releases")
+def list_releases_of_circuit(circuit: CircuitId, page: Page) -> ReleasesOfCircuit:
+    """A circuit's releases, open and ended, newest version first."""
+    listing = wired().queries.releases_page(circuit, page.size, page.continuation)
+    if not listing.entries and circuit not in wired().application.directory.circuits():
         raise NotFound(f"there is no circuit {circuit!r}")
-    return answer({"releases": releases})
+    return ReleasesOfCircuit.model_validate({"releases": listing.entries, "continuation": listing.continuation})
 
 
-@bp.route("releases", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_releases(req: func.HttpRequest) -> func.HttpResponse:
+@bp.get("releases")
+def list_releases(page: Page) -> Releases:
     """Releases under way (first page only), then those that have ended, newest first."""
-    caller(req)
-    size, continuation = page_of(req)
-    under_way = [] if continuation else wired().queries.open_releases()
-    ended = wired().queries.ended_releases(size, continuation)
-    return answer({"open": under_way, "ended": ended.entries, "continuation": ended.continuation})
+    under_way = [] if page.continuation else wired().queries.open_releases()
+    ended = wired().queries.ended_releases(page.size, page.continuation)
+    return Releases.model_validate({"open": under_way, "ended": ended.entries, "continuation": ended.continuation})
 
 
-@bp.route("releases/{release}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_release(req: func.HttpRequest) -> func.HttpResponse:
-    caller(req)
-    release = path(req, "release", RELEASE, "P001_C001:3")
-    return answer(found(wired().queries.release(release), "release", release))
+@bp.get("releases/{release}")
+def show_release(release: ReleaseId) -> Release:
+    """One release: where it stands, its model, its test, its gates and what was answered."""
+    return Release.model_validate(found(wired().queries.release(release), "release", release))
 
 
-@bp.route("releases/{release}/history", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_history(req: func.HttpRequest) -> func.HttpResponse:
-    caller(req)
-    release = path(req, "release", RELEASE, "P001_C001:3")
-    lines = wired().queries.history(release.partition(":")[0], release)
-    return answer({"history": found({"lines": lines} if lines else None, "release", release)["lines"]})
+@bp.get("releases/{release}/history")
+def show_history(release: ReleaseId, page: LongPage) -> History:
+    """Everything that happened to a release, in order."""
+    return history_of(release.partition(":")[0], release, f"release {release!r}", page)
+
+
+def history_of(root: str, item: str, name: str, page: LongPage) -> History:
+    """A page of an item's history; raises NotFound for an item to which nothing ever happened."""
+    listing = wired().queries.history_page(root, item, page.size, page.continuation)
+    if not listing.entries:
+        raise NotFound(f"there is no {name}")
+    return History.model_validate({"history": listing.entries, "continuation": listing.continuation})

@@ -22,7 +22,7 @@ from shared.domain.explain import Explanation, explain
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.fleet import STOP
 from shared.domain.hold import HOLD, Hold
-from shared.domain.machine import Kind
+from shared.domain.machine import Item, Kind
 from shared.domain.messages import ApprovalRequested
 from shared.domain.release import RELEASE, Asked, Release, release_id
 from shared.domain.rollback import ROLLBACK, Rollback
@@ -140,6 +140,11 @@ class Queries:
         found = [release for release in releases if isinstance(release, Release)]
         return [records.brief(r) for r in sorted(found, key=lambda r: r.version, reverse=True)]
 
+    def releases_page(self, circuit: str, size: int, continuation: str | None = None) -> Listing:
+        """A part of `releases_of`."""
+        releases = self.releases_of(circuit)
+        return part(releases, [f"{circuit}|{release['version']}" for release in releases], size, continuation)
+
     def release(self, identity: str) -> Mapping[str, Any] | None:
         """One release of a model or an environment, open or ended."""
         root = identity.partition(":")[0]
@@ -150,8 +155,8 @@ class Queries:
             item = records.item_from(row) if row else None
         return item.model_dump(mode="json") if item else None
 
-    def environment_releases(self) -> list[Mapping[str, Any]]:
-        """Every environment release, newest first."""
+    def environment_releases(self, size: int, continuation: str | None = None) -> Listing:
+        """Environment releases, newest version first."""
         ended = self._store.read_range(
             self._store.shard_of(ENVIRONMENT), *records.finished_range(ENVIRONMENT, ENVIRONMENT_RELEASE)
         )
@@ -159,7 +164,8 @@ class Queries:
         releases = [item for item in items if isinstance(item, EnvironmentRelease)]
         newest = sorted(releases, key=lambda release: version_numbers(release.version), reverse=True)
         names = {"id", "version", "phase", "since", "deadline", "reason", "counts", "created_at"}
-        return [release.model_dump(mode="json", include=names) for release in newest]
+        briefs = [release.model_dump(mode="json", include=names) for release in newest]
+        return part(briefs, [f"{ENVIRONMENT}|{release.version}" for release in newest], size, continuation)
 
     def environment_release(self, version: str) -> Mapping[str, Any] | None:
         """One environment release, with where the update of each circuit stands that has heard of it."""
@@ -170,7 +176,7 @@ class Queries:
         told = {row["id"]: row["update"] for row in rows if row.get("update") and row["update"]["version"] == version}
         return {**release, "updates": dict(sorted(told.items()))}
 
-    def orders(self, circuit: str) -> list[Mapping[str, Any]]:
+    def orders(self, circuit: str, size: int, continuation: str | None = None) -> Listing:
         """The circuit's rollbacks, holds and discrepancies, newest first, each with its history."""
         open_items = [
             item for item in self._load(circuit).items.values() if isinstance(item, (Rollback, Hold, Discrepancy))
@@ -179,18 +185,29 @@ class Queries:
             records.item_from(row) for kind in (ROLLBACK, HOLD, DISCREPANCY) for row in self._finished(circuit, kind)
         ]
         newest = sorted([*open_items, *ended], key=lambda item: (item.created_at, item.id), reverse=True)
-        return [{**item.model_dump(mode="json"), "history": self.history(circuit, item.id)} for item in newest]
+        return self._with_history(circuit, newest, size, continuation)
 
-    def fleet(self, rules: Rules, now: datetime) -> Mapping[str, Any]:
-        """Why no release enters production now (nothing: it may), and every stop of the fleet, newest first."""
+    def fleet(
+        self, rules: Rules, now: datetime, size: int = PAGE_SIZES.stop - 1, continuation: str | None = None
+    ) -> Mapping[str, Any]:
+        """Why no release enters production now (nothing: it may), and the stops of the fleet, newest first."""
         loaded = self._load(FLEET)
         ended = [records.item_from(row) for row in self._finished(FLEET, STOP)]
         stops = sorted([*loaded.items.values(), *ended], key=lambda stop: stop.created_at, reverse=True)
         stopped = loaded.root.model_dump()["stopped"]
+        listing = self._with_history(FLEET, stops, size, continuation)
         return {
             "standstill": rules.model_copy(update={"stopped": stopped}).standstill(now),
-            "stops": [{**stop.model_dump(mode="json"), "history": self.history(FLEET, stop.id)} for stop in stops],
+            "stops": listing.entries,
+            "continuation": listing.continuation,
         }
+
+    def _with_history(self, root: str, items: Sequence[Item], size: int, continuation: str | None) -> Listing:
+        """A part of some items, each with its history: one range read for each that is shown."""
+        bodies = [item.model_dump(mode="json") for item in items]
+        shown = part(bodies, [f"{root}|{item.id}" for item in items], size, continuation)
+        entries = [{**body, "history": self.history(root, body["id"])} for body in shown.entries]
+        return Listing(entries, shown.continuation)
 
     def _finished(self, root: str, kind: Kind) -> list[Row]:
         return self._store.read_range(self._store.shard_of(root), *records.finished_range(root, kind))
@@ -199,6 +216,13 @@ class Queries:
         """Everything that happened to one item, in order."""
         rows = self._store.read_range(self._store.shard_of(root), *records.history_range(root, item))
         return [row.body for row in rows]
+
+    def history_page(self, root: str, item: str, size: int, continuation: str | None = None) -> Listing:
+        """A part of `history`; one range read, of no more than is shown."""
+        first, last = records.history_range(root, item)
+        start = first + opened(continuation, first) if continuation else first
+        rows = self._store.read_range(self._store.shard_of(root), start, last, checked(size) + 1)
+        return page([row.body for row in rows], [row.key for row in rows], size)
 
     def ended(self, root: str, kind: Kind) -> list[Mapping[str, Any]]:
         """Every ended item of one kind under one root."""
@@ -304,6 +328,21 @@ def checked(size: int) -> int:
 def page(entries: Sequence[Mapping[str, Any]], keys: Sequence[str], size: int) -> Listing:
     """The first `size` entries, and a token of the key after them, which begins with the name of its list."""
     return Listing(entries[:size], token(keys[size]) if len(keys) > size else None)
+
+
+def part(
+    entries: Sequence[Mapping[str, Any]], keys: Sequence[str], size: int, continuation: str | None = None
+) -> Listing:
+    """A page of a list that was read whole, since it is never long; its keys name the entries and begin with its root.
+
+    Raises `Invalid` for a token of another list, or of an entry that is gone.
+    """
+    begin = 0
+    if continuation:
+        root = keys[0].partition("|")[0] if keys else "|"
+        key = f"{root}|{opened(continuation, f'{root}|')}"
+        begin = keys.index(key) if key in keys else len(keys)
+    return page(entries[begin : begin + checked(size) + 1], keys[begin : begin + size + 1], size)
 
 
 def token(key: str) -> str:

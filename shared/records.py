@@ -53,6 +53,7 @@ GATE_RUNS = "gate-runs"
 DEAD = "dead"
 SLOTS = "slots"
 STARTS = "starts"
+REQUESTS = "requests"
 TRACE = "trace"
 """The column of an outbox or due row that holds its trace's context."""
 

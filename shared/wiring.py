@@ -23,6 +23,7 @@ from shared.identity import Tokens
 from shared.ledger import Ledger
 from shared.ports import ApprovalChannel, Clock, Documents, Lake, StateStore, Topic, WorkQueue
 from shared.queries import Queries
+from shared.request_keys import RequestKeys
 from shared.rescoring import Rescoring
 from shared.settings import LOCAL, Settings, SettingsError
 from shared.sign_in import SignIn
@@ -41,6 +42,7 @@ class Wired:
     hooks: Hooks
     queries: Queries
     gate_answers: GateAnswers
+    request_keys: RequestKeys
     ledger: Ledger
     rescoring: Rescoring
     tokens: Tokens
@@ -86,6 +88,7 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
         hooks=Hooks(application, settings.devops_project, settings.devops_gate_pipeline, settings.devops_hook_secret),
         queries=queries,
         gate_answers=GateAnswers(application, queries),
+        request_keys=RequestKeys(application.ports.store, application.ports.clock),
         ledger=ledger,
         rescoring=Rescoring(application, ledger),
         tokens=Tokens(

@@ -4,46 +4,26 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from azure.functions import AuthLevel
-from pydantic import BaseModel
 
-from functions import http
+from functions.description import STATUS
+from functions.endpoints import DECLARED
 from scripts.reference.markdown import code, contract, page, table
 from shared.subscriptions import SUBSCRIPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-WHO: Mapping[Any, str] = {http.caller: "a signed-in person", http.operator: "a member of `OPERATOR_GROUPS`"}
 _KEYS = {
     AuthLevel.ANONYMOUS: "anybody",
     AuthLevel.FUNCTION: "who has the function's key, and what else the request asks for",
 }
-QUERIES: Mapping[Any, str] = {
-    http.page_of: "`size`, `continuation`",
-    http.time_of: "`date`",
-    http.days_of: "`from`, `to`",
-}
-STATUS = {
-    200: "here it is, or it is done",
-    202: "it was asked for, and the answer says where to look; or a hook was kept as a dead letter",
-    208: "it was recorded before; nothing was done",
-    400: "something given is not acceptable; `field` names it and `allowed` says what would be",
-    401: "no token, or one that cannot be believed",
-    403: "the person may not do this",
-    404: "there is no such thing",
-    409: "closed, changed or not possible now; the detail says which",
-    413: "the body is larger than anything this takes",
-    500: "something broke; the log has it, nothing was half-written",
-    503: "a part does not answer; try again",
-}
 INTRODUCTION = """
-A person signs in with `Authorization: Bearer <token>`: signature, issuer, audience and expiry are verified, and who
-decides is read from the token, never from a body. Bodies and answers are JSON. Lists take `size` (1 to 200) and the
-`continuation` that the page before gave.
+[The API](../api.md) says how it is used. The app describes itself at `/api/openapi.json` (OpenAPI 3.1), from the same
+declarations as this page.
 """
 
 OTHERS = """
@@ -84,16 +64,16 @@ def _functions() -> list[tuple[dict[str, Any], Callable[..., Any]]]:
 
 
 def _route(prefix: str, trigger: Mapping[str, Any], function: Callable[..., Any]) -> tuple[str, ...]:
-    uses = list(_uses(function))
-    takes = [names for reads, names in QUERIES.items() if reads in uses]
-    takes += [
-        "body: " + ", ".join(f"`{name}`" for name in used.model_fields)
-        for used in uses
-        if isinstance(used, type) and issubclass(used, BaseModel) and used.__module__ == function.__module__
-    ]
-    who = next((text for check, text in WHO.items() if check in uses), _KEYS[trigger["authLevel"]])
-    methods = ", ".join(str(getattr(method, "value", method)) for method in trigger["methods"])
-    return f"`{methods} /{prefix}/{trigger['route']}`", _what(function), who, "; ".join(takes)
+    endpoint = DECLARED.get(function.__name__)
+    takes = []
+    if endpoint and endpoint.query:
+        fields = endpoint.query[1].model_fields.items()
+        takes.append(", ".join(f"`{field.alias or name}`" for name, field in fields))
+    if endpoint and endpoint.body:
+        takes.append("body: " + ", ".join(f"`{name}`" for name in endpoint.body[1].model_fields))
+    who = endpoint.who.text if endpoint and endpoint.who else _KEYS[trigger["authLevel"]]
+    methods = ", ".join(str(getattr(method, "value", method)) for method in trigger.get("methods") or ("any",))
+    return f"`{methods} /{prefix}/{trigger['route']}`", contract(inspect.unwrap(function)), who, "; ".join(takes)
 
 
 def _other(trigger: Mapping[str, Any], function: Callable[..., Any]) -> tuple[str, str]:
@@ -108,14 +88,3 @@ def _other(trigger: Mapping[str, Any], function: Callable[..., Any]) -> tuple[st
             (one,) = [one for one in SUBSCRIPTIONS if one.function == function.__name__]
             by = f"Event Grid: {code(one.event_types)} of {', '.join(one.sources)}"
     return f"`{function.__name__}`", by
-
-
-def _uses(function: Callable[..., Any]) -> Iterator[Any]:
-    """What a function's code refers to."""
-    own = inspect.unwrap(function)
-    yield from (own.__globals__[name] for name in own.__code__.co_names if name in own.__globals__)
-
-
-def _what(function: Callable[..., Any]) -> str:
-    own = inspect.unwrap(function)
-    return contract(own) or own.__name__.replace("_", " ")

@@ -366,7 +366,7 @@ def test_people_see_how_far_it_is_and_each_circuits_update() -> None:
     waved = [circuit for circuit, update in shown["updates"].items() if update["waved"]]
     assert TWELVE[:2] == tuple(waved[:2]) and len(waved) < len(TWELVE)
     assert shown["updates"][TWELVE[0]]["previous"] == {"model": 1, "environment": "1.0.0"}
-    assert [release["version"] for release in queries.environment_releases()] == [NEW]
+    assert [release["version"] for release in queries.environment_releases(10).entries] == [NEW]
     assert queries.environment_release("9.9.9") is None
 
 

@@ -72,7 +72,17 @@ ROUTES = {
     "serve_static": ("GET", "static/{*file}"),
     "show_sign_in": ("GET", "sign-in"),
     "show_me": ("GET", "me"),
+    "show_openapi": ("GET", "openapi.json"),
+    "no_such_route": ("", "{*path}"),
 }
+UNDECLARED = {
+    "on_devops_hook": "Azure DevOps alone calls it",
+    "show_dashboard": "a page",
+    "serve_static": "the files of pages",
+    "show_openapi": "the document itself",
+    "no_such_route": "what fits nothing else",
+}
+"""HTTP functions that are no endpoints, and so are not in the OpenAPI document, with the reason."""
 TIMERS = {
     "run_etl": "%ETL_SCHEDULE%",
     "run_upkeep": "%UPKEEP_SCHEDULE%",
@@ -102,6 +112,19 @@ def functions() -> dict[str, dict[str, Any]]:
     return {name: json.loads(described) for name, _, described in lines}
 
 
+@cache
+def declared() -> dict[str, tuple[str, str]]:
+    """The endpoints of the OpenAPI document by their functions' names, from a process of its own."""
+    code = "import json, function_app; from functions.description import openapi; print(json.dumps(openapi()))"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return {
+        operation["operationId"]: (method.upper(), path.removeprefix("/"))
+        for path, operations in json.loads(answer.stdout)["paths"].items()
+        for method, operation in operations.items()
+    }
+
+
 def triggers(kind: str) -> dict[str, dict[str, Any]]:
     """The trigger bindings of one kind by function name."""
     return {
@@ -124,8 +147,19 @@ def test_the_app_consists_of_these_functions_and_no_others() -> None:
 
 
 def test_the_routes_and_their_methods() -> None:
-    found = {name: (binding["methods"], binding["route"]) for name, binding in triggers("httpTrigger").items()}
-    assert found == {name: ([method], route) for name, (method, route) in ROUTES.items()}
+    bindings = triggers("httpTrigger").items()
+    found = {name: (",".join(binding.get("methods") or ()), binding["route"]) for name, binding in bindings}
+    assert found == ROUTES
+
+
+def test_every_route_is_declared_as_an_endpoint_or_has_a_reason_not_to_be() -> None:
+    """Declare it with `Endpoints` (functions/endpoints.py): checks, answers and the OpenAPI document come from that."""
+    assert set(triggers("httpTrigger")) == {*declared(), *UNDECLARED}
+
+
+def test_endpoints_are_described_with_the_routes_that_the_host_has() -> None:
+    described = {name: (method, route) for name, (method, route) in ROUTES.items() if name not in UNDECLARED}
+    assert declared() == described
 
 
 def test_people_are_known_by_their_token_and_only_the_hook_asks_for_a_key() -> None:

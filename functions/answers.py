@@ -1,0 +1,431 @@
+"""What endpoints answer, in types. Where a domain's own value is what people are shown, it stands here as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Union
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain import circuit as circuit_domain
+from shared.domain.alerts.alert import Alert
+from shared.domain.champion import Champion
+from shared.domain.circuit import Circuit
+from shared.domain.discrepancy import Discrepancy
+from shared.domain.environment.release import EnvironmentRelease
+from shared.domain.fleet import Stop
+from shared.domain.hold import Hold
+from shared.domain.ledger import Completeness, Day, DayState, Run
+from shared.domain.machine import Item
+from shared.domain.messages import Person
+from shared.domain.release import Approval
+from shared.domain.rollback import Rollback
+from shared.domain.update import Standing
+from shared.domain.values import Pair
+
+if TYPE_CHECKING:
+    CircuitItem = Item
+else:
+    CircuitItem = Union[tuple(circuit_domain.KINDS)]  # noqa: UP007 (as many as there are kinds)
+"""Whatever may be open under a circuit."""
+
+
+class Shown(BaseModel):
+    """Something that is shown to people and programs."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class PageOf(Shown):
+    """A part of a list; `continuation` asks for the next one (null: there is none)."""
+
+    continuation: str | None
+
+
+class Line(Shown):
+    """One thing that happened to an item: the phases before and after, and when (UTC)."""
+
+    item: str
+    event: str
+    before: str | None
+    after: str
+    at: datetime
+    detail: Mapping[str, Any]
+
+
+class History(PageOf):
+    """Everything that happened to one item, in order."""
+
+    history: tuple[Line, ...]
+
+
+class AlertBrief(Alert):
+    """An alert in a list; `root` is what it belongs to."""
+
+    model_config = ConfigDict(extra="ignore")  # the index keeps what an earlier version of the program wrote
+
+    root: str
+
+
+class Alerts(PageOf):
+    """Open alerts, the critical and then the newest first."""
+
+    alerts: tuple[AlertBrief, ...]
+
+
+class AlertShown(AlertBrief):
+    """An alert with everything that happened to it."""
+
+    history: tuple[Line, ...]
+
+
+class ApprovalShown(Approval):
+    """An open gate, with whose it is."""
+
+    release: str
+    circuit: str
+    trained_by: str
+
+
+class Approvals(PageOf):
+    """Open approvals, oldest first."""
+
+    approvals: tuple[ApprovalShown, ...]
+
+
+class Moved(Shown):
+    """An event that was recorded, and the phase that it led to."""
+
+    event: str
+    phase: str
+
+
+class ItemMoved(Moved):
+    """The same, of one of several items."""
+
+    item: str
+
+
+class Decided(Shown):
+    """What a person's decision about a gate moved; nothing where it had been recorded before."""
+
+    release: str
+    recorded: tuple[Moved, ...]
+    note: str
+
+
+class GateDecided(Shown):
+    """What became of the answer to one gate of a batch: `status` is what it would have been answered with alone."""
+
+    approval: str
+    status: int
+    recorded: tuple[Moved, ...]
+    note: str
+
+
+class GatesDecided(Shown):
+    """What became of a batch: how many of its answers were taken, and each by itself."""
+
+    request: str
+    taken: int
+    refused: int
+    results: tuple[GateDecided, ...]
+
+
+class Recorded(Shown):
+    """What a person's order moved; nothing where it had been recorded before, and `note` says why."""
+
+    root: str
+    recorded: tuple[ItemMoved, ...]
+    note: str
+
+
+class ReleaseBrief(Shown):
+    """A release in a list."""
+
+    id: str
+    circuit: str
+    version: int
+    environment: str
+    phase: str
+    since: datetime
+    deadline: datetime | None
+    reason: str
+    created_at: datetime
+
+
+class CircuitBrief(Circuit):
+    """A circuit in a list, with its releases under way; `at` is when the entry was last written."""
+
+    model_config = ConfigDict(extra="ignore")  # the index keeps what an earlier version of the program wrote
+
+    releases: tuple[ReleaseBrief, ...]
+    at: datetime
+
+
+class Circuits(PageOf):
+    """Circuits, by their key."""
+
+    circuits: tuple[CircuitBrief, ...]
+
+
+class CircuitShown(Circuit):
+    """A circuit with everything that is open under it."""
+
+    open: tuple[CircuitItem, ...]
+
+
+class ReleasesOfCircuit(PageOf):
+    """A circuit's releases, newest version first."""
+
+    releases: tuple[ReleaseBrief, ...]
+
+
+class Releases(PageOf):
+    """Releases under way, oldest first, on the first page; then those that have ended, newest first."""
+
+    open: tuple[ReleaseBrief, ...]
+    ended: tuple[ReleaseBrief, ...]
+
+
+class StopShown(Stop):
+    """A stop of the fleet with everything that happened to it."""
+
+    history: tuple[Line, ...]
+
+
+class FleetShown(PageOf):
+    """`standstill`: why no release enters production now, nothing where it may; and every stop, newest first."""
+
+    standstill: str
+    stops: tuple[StopShown, ...]
+
+
+class RollbackShown(Rollback):
+    """A rollback with everything that happened to it."""
+
+    history: tuple[Line, ...]
+
+
+class HoldShown(Hold):
+    """A hold with everything that happened to it."""
+
+    history: tuple[Line, ...]
+
+
+class DiscrepancyShown(Discrepancy):
+    """A discrepancy with everything that happened to it."""
+
+    history: tuple[Line, ...]
+
+
+class Orders(PageOf):
+    """A circuit's rollbacks, holds and discrepancies, newest first."""
+
+    orders: tuple[RollbackShown | HoldShown | DiscrepancyShown, ...]
+
+
+class EnvironmentBrief(Shown):
+    """An environment release in a list; `counts` are circuits by the phase of their update, as last counted."""
+
+    id: str
+    version: str
+    phase: str
+    since: datetime
+    deadline: datetime | None
+    reason: str
+    counts: Mapping[str, int]
+    created_at: datetime
+
+
+class Environments(PageOf):
+    """Environment releases, newest version first."""
+
+    environments: tuple[EnvironmentBrief, ...]
+
+
+class EnvironmentShown(EnvironmentRelease):
+    """An environment release, and where the update of each circuit stands that has heard of it."""
+
+    updates: Mapping[str, Standing]
+
+
+class Preview(Shown):
+    """Whom a release of an environment would touch now, with what they serve; whom it would leave, and why."""
+
+    environment: str
+    touched: Mapping[str, Pair]
+    left: Mapping[str, str]
+
+
+class GateAnswer(Shown):
+    """A person's answer to a gate, or its override with the reason; and where the evidence lies that they saw."""
+
+    at: datetime
+    event: str
+    approval: str | None
+    decision: str | None
+    digest: str | None
+    comment: str | None
+    reason: str | None
+    person: str
+    evidence_uri: str
+
+
+class ReleaseAsOf(Shown):
+    """The release behind what served: what it learned from, its test, and who answered its gates."""
+
+    id: str
+    trained_by: str
+    data: Mapping[str, str]
+    metrics: Mapping[str, float]
+    test_inference: Mapping[str, Any]
+    answers: tuple[GateAnswer, ...]
+    production_evidence: Mapping[str, Any] | None
+
+
+class ScoringBrief(Shown):
+    """A day's scoring, as far as the question what served needs it."""
+
+    id: str
+    phase: str
+    pair: Pair | None
+    table: str
+    delta_version: int | None
+    attempt: int
+    job: str
+    published_uri: str
+    since: datetime
+    reason: str
+
+
+class ServedAsOf(Champion):
+    """What served a circuit at a time, and what is known of it."""
+
+    circuit: str
+    at: datetime
+    release: ReleaseAsOf | None
+    scorings_of_the_day: tuple[ScoringBrief, ...]
+
+
+class LedgerEntries(PageOf):
+    """Circuits' days that have runs, by day and circuit."""
+
+    entries: tuple[Day, ...]
+
+
+class DayCompleteness(Completeness):
+    """How complete a day is; `not_done` are the circuits without a forecast, by how they stand."""
+
+    day: date
+    not_done: Mapping[DayState, tuple[str, ...]]
+
+
+class LedgerDays(Shown):
+    """How complete each day of a span is, and all of them together."""
+
+    days: tuple[DayCompleteness, ...]
+    total: Completeness
+
+
+class LedgerOfCircuit(Shown):
+    """A circuit's days, also those where nothing has begun."""
+
+    days: tuple[Day, ...]
+
+
+class Replacement(Shown):
+    """The run whose forecast stands instead."""
+
+    run: str
+    pair: Pair | None
+
+
+class Forecast(Run):
+    """A forecast that was published, and whether it still stands for its day."""
+
+    day: date
+    stands: bool
+    replaced_by: Replacement | None
+
+
+class Forecasts(PageOf):
+    """The forecasts that one model version ever published, by day."""
+
+    forecasts: tuple[Forecast, ...]
+
+
+class FillAsked(Shown):
+    """What goes through the circuits, and the address below the API at which its progress is shown."""
+
+    asked: str
+    progress: str
+
+
+class ScoringAsked(Shown):
+    """The run that scores a day."""
+
+    run: str
+    note: str
+
+
+class ScoringsAsked(Shown):
+    """The pair that scores days anew, its runs, and the days that were left, with the reason."""
+
+    by: str
+    asked: tuple[str, ...]
+    left: Mapping[date, str]
+
+
+class DeadLetter(Shown):
+    """What could not be taken or done. A list shows where a long `body` lies (`document`); a too long one was `cut`."""
+
+    id: str
+    source: str
+    reason: str
+    at: datetime
+    replayed_at: datetime | None
+    replayed_by: str = ""
+    replay_result: str = ""
+    body: Any = None
+    document: str = ""
+    cut: str = ""
+    characters: int | None = None
+
+
+class DeadLetters(PageOf):
+    """Dead letters, newest first."""
+
+    dead_letters: tuple[DeadLetter, ...]
+
+
+class Replayed(Shown):
+    """What came of trying a dead letter again."""
+
+    id: str
+    result: str
+
+
+class SignInShown(Shown):
+    """Where a browser signs people in, by the authorization code flow with PKCE."""
+
+    origin: str
+    authorize: str
+    token: str
+    sign_out: str
+    client: str
+    scope: str
+
+
+class Me(Person):
+    """Who is signed in, and the groups that operate the fleet."""
+
+    operators: tuple[str, ...]
+
+
+class Health(Shown):
+    """The application answers, and so does its state; the time is its own (UTC)."""
+
+    status: str
+    time: datetime
