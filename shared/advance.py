@@ -12,12 +12,14 @@ from shared.domain import circuit as circuit_domain
 from shared.domain import environment as environment_domain
 from shared.domain import fleet as fleet_domain
 from shared.domain import lake as lake_domain
+from shared.domain import monitoring as monitoring_domain
 from shared.domain.circuit import Circuit
 from shared.domain.environment import Environment
 from shared.domain.fleet import FleetState
 from shared.domain.lake import Lake
 from shared.domain.machine import Decision, HistoryLine, Verdict
 from shared.domain.messages import Event
+from shared.domain.monitoring import Monitor
 from shared.domain.rules import Rules
 from shared.errors import AlreadyExists, Conflict, Transient
 from shared.ports import Clock, Row, StateStore
@@ -103,6 +105,8 @@ class Advance:
             return fleet_domain.decide(loaded.root, loaded.items, event, rules, now)
         if isinstance(loaded.root, Environment):
             return environment_domain.decide(loaded.root, loaded.items, event, rules, now)
+        if isinstance(loaded.root, Monitor):
+            return monitoring_domain.decide(loaded.root, loaded.items, event, rules, now)
         assert isinstance(loaded.root, Circuit)
         return circuit_domain.decide(loaded.root, loaded.items, event, rules, now)
 

@@ -9,15 +9,17 @@ from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
 
-from shared import alert_handlers, environment_handlers, records  # noqa: F401 (registers handlers)
+from shared import alert_handlers, environment_handlers, monitoring_handlers, records  # noqa: F401 (register handlers)
 from shared.advance import Advance, Advanced
 from shared.dead_letters import DeadLetters, Replay, Replayer
 from shared.domain import messages as m
 from shared.domain.environment import messages as e
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.machine import backoff
+from shared.domain.monitoring import ROOT as MONITOR
+from shared.domain.monitoring.messages import MonitoringDue
 from shared.domain.rules import Rules
-from shared.domain.values import ENVIRONMENT
+from shared.domain.values import ENVIRONMENT, Monitoring
 from shared.errors import Invalid, Permanent, Transient
 from shared.handlers import Directory, Handling, NoSlot, NotWanted, Ports, handle
 from shared.relay import Relay, Work
@@ -183,6 +185,11 @@ class Application:
     def reconcile_production(self) -> Advanced:
         """Ask what every circuit's production really serves; one asking a minute."""
         return self.advance(m.ReconciliationAsked(root=LAKE, slot=self.ports.clock.now()))
+
+    def monitor(self) -> list[Advanced]:
+        """Ask which monitoring is due by its schedule; what was missed is caught up, what was begun is left."""
+        now = self.ports.clock.now().replace(microsecond=0)
+        return [self.advance(MonitoringDue(root=MONITOR, monitoring=kind, slot=now)) for kind in Monitoring]
 
     def look_for_environments(self, source: str) -> None:
         """Look whether the dev workspace has a newer environment than was told of."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
 
 from shared.configuration import Fleet
 from shared.domain.alerts.causes import Severity
 from shared.domain.rules import Rules
-from shared.domain.values import ENVIRONMENT, Channel, Gate
+from shared.domain.values import ENVIRONMENT, Channel, Gate, Monitoring
+from shared.ports import LiveModel, MonitoringOrder
 from shared.settings import Settings
 
 
@@ -17,6 +19,7 @@ class FleetDirectory:
 
     def __init__(self, fleet: Fleet, settings: Settings) -> None:
         self.max_invocations = fleet.policy.max_parallel_invocations
+        self._fleet = fleet
         self._circuits = tuple(fleet.circuits)
         self._by_sensor = {circuit.sensor_id: circuit.key for circuit in fleet}
         gates = fleet.policy.approval_groups
@@ -75,3 +78,39 @@ class FleetDirectory:
     def rules(self, root: str) -> Rules:
         """The circuit's rules; the environment's for its releases, and the fleet's for what is neither."""
         return self._environment if root == ENVIRONMENT else self._rules.get(root, self._common)
+
+    def monitoring_request(self, order: MonitoringOrder) -> Mapping[str, Any]:
+        """What `ml.monitor` obeys. The window of drift ends with the period, and is as long as the policy says."""
+        from ml.monitor_messages import Kind, MonitoredCircuit, MonitoringRequest
+
+        rules, judged = self._fleet.policy.drift, frozenset(order.judged)
+        days = {Monitoring.DRIFT: rules.window_days, Monitoring.WARNING: 2 * rules.warning_days}.get(order.monitoring)
+        request = MonitoringRequest(
+            kind=Kind(order.monitoring),
+            first_day=order.last - timedelta(days=days - 1) if days else order.first,
+            last_day=order.last,
+            circuits=tuple(
+                MonitoredCircuit(circuit=circuit, live=_live(order.live.get(circuit.key)), judged=circuit.key in judged)
+                for circuit in self._fleet
+                if circuit.key in judged or order.monitoring is not Monitoring.PERFORMANCE
+            ),
+            table_uri=order.table_uri,
+            table_id=order.table_id,
+            delta_version=order.delta_version,
+            predictions_uri=order.predictions_uri,
+            plausible_ranges={name: (c.minimum, c.maximum) for name, c in self._fleet.policy.features.items()},
+            rules=rules,
+            command_id=order.command_id,
+        )
+        return request.model_dump(mode="json")
+
+
+def _live(model: LiveModel | None) -> Any:
+    """The model as the request names it; None where nothing serves, or nothing is kept of what does."""
+    from ml.monitor_messages import LiveModel as Monitored
+
+    if model is None or "cutoff_date" not in model.tags:
+        return None
+    return Monitored(
+        version=model.version, cutoff_date=date.fromisoformat(model.tags["cutoff_date"]), tags=dict(model.tags)
+    )

@@ -23,6 +23,9 @@ from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import EtlRun, UpkeepRun
 from shared.domain.ledger import Run
 from shared.domain.machine import Item
+from shared.domain.monitoring import PURPOSE as MONITORING
+from shared.domain.monitoring import ROOT as MONITOR
+from shared.domain.monitoring import MonitoringRun
 from shared.domain.operation import Operation, in_operation
 from shared.domain.release import GATES, Approval, Phase
 from shared.domain.rollback import Phase as RollbackPhase
@@ -40,6 +43,8 @@ from shared.ports import (
     EtlRunner,
     Lake,
     ModelPlatform,
+    MonitoringOrder,
+    MonitorRunner,
     Row,
     StateStore,
     Topic,
@@ -68,6 +73,10 @@ class Directory(Protocol):
 
     def rules(self, circuit: str) -> Rules: ...
 
+    def monitoring_request(self, order: MonitoringOrder) -> Mapping[str, Any]:
+        """What `ml.monitor` obeys: the order, and what the configuration says of each circuit."""
+        ...
+
 
 @dataclass(frozen=True)
 class Ports:
@@ -80,6 +89,7 @@ class Ports:
     platform: ModelPlatform
     etl: EtlRunner
     training: TrainingRunner
+    monitor: MonitorRunner
     approvals: ApprovalChannel
     lake: Lake
     data_assets: DataAssets
@@ -376,7 +386,7 @@ def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Han
         "plausible_range_sd": at.directory.rules(command.root).plausible_range_sd,
     }
     started = m.OperationStarted.of(command, reference=job, output_uri=output, expected=expected)
-    _remember_job(started, _PURPOSES[stage], at)
+    remember_job(started, _PURPOSES[stage], at)
     return started
 
 
@@ -389,7 +399,7 @@ _DEPLOYMENTS = (
 _PURPOSES = {Stage.TEST: Phase.TESTING, Stage.PRODUCTION: ScoringPhase.SCORING}
 
 
-def _remember_job(started: m.OperationStarted, purpose: str, at: Handling) -> None:
+def remember_job(started: m.OperationStarted, purpose: str, at: Handling) -> None:
     """A job's event names only the job: its row holds the look that the event brings forward."""
     look = m.LookAtOperation(
         root=started.root,
@@ -424,8 +434,7 @@ def _holder(command: m.Command) -> str:
 
 @handles(m.LookAtOperation)
 def look_at_operation(command: m.LookAtOperation, at: Handling) -> m.Event:
-    runner = at.ports.etl if command.purpose in WRITERS.values() else at.ports.platform
-    status = runner.look(command.reference)
+    status = _runner(command.purpose, at).look(command.reference)
     job = command.purpose in _PURPOSES.values()
     if status.state is OperationState.RUNNING:
         if job:  # a lease outlives the longest wait between two looks, not the longest job
@@ -439,6 +448,16 @@ def look_at_operation(command: m.LookAtOperation, at: Handling) -> m.Event:
         error = status.error or f"{command.reference} is {status.state}"
         return m.OperationFailed.of(command, error=error, noticed_by=at.noticed_by)
     return SUCCESSES[command.purpose](command, status, at)
+
+
+_Runner: TypeAlias = EtlRunner | MonitorRunner | ModelPlatform
+
+
+def _runner(purpose: str, at: Handling) -> _Runner:
+    """Where the work of a purpose was started."""
+    if purpose == MONITORING:
+        return at.ports.monitor
+    return at.ports.etl if purpose in WRITERS.values() else at.ports.platform
 
 
 def _promoted(command: m.LookAtOperation, status: OperationStatus, at: Handling) -> m.Event:
@@ -511,8 +530,12 @@ SUCCESSES: dict[str, Success] = {
 @handles(m.CancelOperation)
 def cancel_operation(command: m.CancelOperation, at: Handling) -> None:
     if command.reference:
-        runner = at.ports.etl if command.root == LAKE else at.ports.platform
-        runner.cancel(command.reference)
+        runners: Mapping[str, _Runner] = {LAKE: at.ports.etl, MONITOR: at.ports.monitor}
+        runners.get(command.root, at.ports.platform).cancel(command.reference)
+
+
+_JOBS_OF: Mapping[type[Item], str] = {**WRITERS, MonitoringRun: MONITORING}
+"""What the operation of an item is looked at for, where that is not its phase."""
 
 
 @handles(m.CheckDeadline)
@@ -530,7 +553,7 @@ def check_deadline(command: m.CheckDeadline, at: Handling) -> m.Event | Sequence
             root=command.root,
             item=command.item,
             step=command.step,
-            purpose=WRITERS.get(type(item), item.phase),
+            purpose=_JOBS_OF.get(type(item), item.phase),
             **in_operation(operation),
         )
         seen = look_at_operation(look, at)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, Protocol
 
 from shared.domain.messages import Person
+from shared.domain.monitoring.messages import Finding
 from shared.domain.values import (
     AskState,
     Deployment,
+    Monitoring,
     OperationStatus,
     Pair,
     RegisteredEnvironment,
@@ -168,6 +170,57 @@ class TrainingRunner(Protocol):
 
 
 @dataclass(frozen=True)
+class LiveModel:
+    """The model version that serves a circuit, with the tags that are kept of it."""
+
+    version: int
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class MonitoringOrder:
+    """What one monitoring run looks at: the UTC days from `first` to `last`, of one version of the table.
+
+    `judged` are the circuits that it is about; `live` has what serves, of the whole fleet.
+    """
+
+    command_id: str
+    monitoring: Monitoring
+    first: date
+    last: date
+    judged: Sequence[str]
+    live: Mapping[str, LiveModel]
+    table_uri: str
+    table_id: str
+    delta_version: int
+    predictions_uri: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a monitoring run found: each circuit's finding, the plants that changed as a whole (`fleet`: all of them).
+
+    `report` is the fleet's page; pages are named relative to where the run wrote.
+    """
+
+    circuits: Mapping[str, Finding]
+    shared: Sequence[str]
+    report: str
+
+
+class MonitorRunner(Protocol):
+    """Where monitoring runs: AzureML jobs of the production workspace, or processes on this machine."""
+
+    def start(self, command_id: str, request_uri: str, output_uri: str, environment: str) -> str:
+        """Start `ml.monitor` on a request that is written already, in a version of the environment."""
+        ...
+
+    def look(self, reference: str) -> OperationStatus: ...
+
+    def cancel(self, reference: str) -> None: ...
+
+
+@dataclass(frozen=True)
 class Asked:
     """People were asked: the address where they answer, and the run that asks them. Both empty: the product asks."""
 
@@ -260,6 +313,23 @@ class Lake(Protocol):
 
     def publish(self, attempt_uri: str, circuit: str, day: str) -> str:
         """Make an attempt the day's published file, atomically; returns the published URI."""
+        ...
+
+    @property
+    def predictions_uri(self) -> str:
+        """The folder of what is published."""
+        ...
+
+    def monitoring_uri(self, run_id: str) -> str:
+        """The folder that a monitoring run writes to."""
+        ...
+
+    def read_findings(self, uri: str) -> Findings:
+        """What the run that wrote to the folder found; raises Permanent when that cannot be read."""
+        ...
+
+    def read_page(self, run_id: str, name: str) -> bytes | None:
+        """A page that a monitoring run wrote, named as its findings name it; None when it is not there."""
         ...
 
 

@@ -32,6 +32,7 @@ from shared.domain import circuit as circuit_domain
 from shared.domain import environment as environment_domain
 from shared.domain import fleet as fleet_domain
 from shared.domain import lake as lake_domain
+from shared.domain import monitoring as monitoring_domain
 from shared.domain.alerts.alert import ALERT, Alert
 from shared.domain.alerts.causes import Severity
 from shared.domain.champion import Champion
@@ -42,6 +43,7 @@ from shared.domain.lake import Lake
 from shared.domain.ledger import Run
 from shared.domain.machine import Decision, Item, Kind, Root
 from shared.domain.messages import Command, Event, LookAtGate, decode, encode
+from shared.domain.monitoring import Monitor
 from shared.domain.release import GATES, RELEASE, Approval, Asked, Release
 from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.scoring import ScoringRun
@@ -69,12 +71,14 @@ KINDS: dict[type[Item], Kind] = {
     **lake_domain.KINDS,
     **fleet_domain.KINDS,
     **environment_domain.KINDS,
+    **monitoring_domain.KINDS,
     Alert: ALERT,
 }
 ROOTS: Mapping[str, type[Root]] = {
     lake_domain.ROOT: Lake,
     fleet_domain.ROOT: FleetState,
     environment_domain.ROOT: Environment,
+    monitoring_domain.ROOT: Monitor,
 }
 """Roots that are no circuit, by key."""
 _BY_LETTER = {kind.letter: kind for kind in KINDS.values()}

@@ -199,6 +199,7 @@ def _embedded(settings: Settings, common: _Common) -> Ports:
     from shared.adapters.local.data_assets import LocalDataAssets
     from shared.adapters.local.etl_runner import LocalEtlRunner
     from shared.adapters.local.model_platform import LocalModelPlatform
+    from shared.adapters.local.monitor_runner import LocalMonitorRunner
     from shared.adapters.local.training_runner import LocalTrainingRunner
     from shared.adapters.local.webhooks import LocalWebhooks
 
@@ -207,6 +208,7 @@ def _embedded(settings: Settings, common: _Common) -> Ports:
         platform=LocalModelPlatform(settings.platform_endpoint, settings.platform_key),
         etl=LocalEtlRunner(settings.platform_endpoint, settings.platform_key),
         training=LocalTrainingRunner(settings.platform_endpoint, settings.platform_key),
+        monitor=LocalMonitorRunner(settings.platform_endpoint, settings.platform_key),
         approvals=TopicApprovals(common.topic),
         webhooks=LocalWebhooks(dict(settings.alert_webhooks), settings.alert_webhook_secret, common.clock),
         data_assets=LocalDataAssets(settings.platform_endpoint, settings.platform_key),
@@ -219,6 +221,7 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
     from shared.adapters.azure.data_assets import AzureDataAssets
     from shared.adapters.azure.etl_runner import SparkEtl, SynapseEtlRunner
     from shared.adapters.azure.model_platform import AzureMl, AzureModelPlatform
+    from shared.adapters.azure.monitor_runner import AzureMonitorRunner, MonitoringJobs
     from shared.adapters.azure.starts import Starts
     from shared.adapters.azure.training_runner import AzureTrainingRunner, TrainingJobs
     from shared.adapters.azure.webhooks import HttpsWebhooks
@@ -235,6 +238,7 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
     suffixes = {**SUFFIXES, Stage.TEST: settings.test_suffix, Stage.PRODUCTION: settings.production_suffix}
     ml = AzureMl(workspaces, settings.registry, settings.cluster, suffixes)
     spark = SparkEtl(settings.synapse_endpoint, settings.synapse_pool, settings.etl_code, settings.etl_source)
+    monitoring = MonitoringJobs(settings.production_workspace, settings.registry, settings.cluster)
     trainings = TrainingJobs(settings.dev_workspace, settings.cluster)
     approvals: ApprovalChannel = TopicApprovals(common.topic)
     if settings.approval_channel == Channel.DEVOPS:
@@ -247,6 +251,7 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
         platform=AzureModelPlatform(ml, identity, starts, common.clock),
         etl=SynapseEtlRunner(spark, identity, starts, common.lake),
         training=AzureTrainingRunner(trainings, identity, fleet, common.lake, common.documents),
+        monitor=AzureMonitorRunner(monitoring, identity),
         approvals=approvals,
         webhooks=HttpsWebhooks(
             dict(settings.alert_webhooks),

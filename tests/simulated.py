@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.domain.monitoring.messages import Finding
 from shared.domain.values import (
     Deployment,
+    Monitoring,
     OperationState,
     OperationStatus,
     Pair,
@@ -21,11 +23,12 @@ from shared.domain.values import (
     model_name,
 )
 from shared.errors import Permanent, Transient
-from shared.ports import Ask, Asked
+from shared.ports import Ask, Asked, Findings
 
 PROMOTION, TEST_DEPLOYMENT, PRODUCTION_DEPLOYMENT = "promotion", "test deployment", "production deployment"
 ENVIRONMENT_PROMOTION = "environment promotion"
 TEST_INFERENCE, SCORING, ETL, UPKEEP, TRAINING = "test inference", "scoring", "etl", "upkeep", "training"
+MONITORING = "monitoring"
 
 
 class VirtualClock:
@@ -165,6 +168,8 @@ class SimulatedLake:
         self.attempts: dict[str, Predictions] = {}
         self.published: dict[tuple[str, str], str] = {}
         self.publications: Counter[tuple[str, str]] = Counter()
+        self.findings: dict[str, Findings] = {}
+        """What monitoring runs found, by where they wrote it."""
         self._reports: dict[str, Mapping[str, Any]] = {}
 
     def commit(self, newest: Mapping[str, datetime], nulls: int = 0, data_changed: bool = True) -> int:
@@ -226,6 +231,20 @@ class SimulatedLake:
             if is_ != meant:
                 problems.append(f"made by {name} {is_}, not {meant}")
         return problems
+
+    predictions_uri = "memory://predictions"
+
+    def monitoring_uri(self, run_id: str) -> str:
+        return f"memory://monitoring/{run_id}"
+
+    def read_findings(self, uri: str) -> Findings:
+        if uri not in self.findings:
+            raise Permanent(f"there are no findings in {uri}")
+        return self.findings[uri]
+
+    def read_page(self, run_id: str, name: str) -> bytes | None:
+        written = self.findings.get(self.monitoring_uri(run_id))
+        return f"<h1>{run_id} {name}</h1>".encode() if written else None
 
     def publish(self, attempt_uri: str, circuit: str, day: str) -> str:
         if self.published.get((circuit, day)) != attempt_uri:
@@ -499,6 +518,45 @@ class SimulatedTraining:
 
     def cancel(self, reference: str) -> None:
         self.operations.cancel(reference)
+
+
+class SimulatedMonitor:
+    """Monitoring runs; `judge` says what one finds out about a circuit with a model, as its program would.
+
+    A circuit without a model gets a verdict as well: that nothing serves.
+    """
+
+    def __init__(self, operations: Operations, documents: SimulatedDocuments, lake: SimulatedLake) -> None:
+        self.operations, self._documents, self._lake = operations, documents, lake
+        self.judge: Callable[[str, Mapping[str, Any]], Finding] = _nothing_found
+        self.shared: Callable[[Mapping[str, Any]], Sequence[str]] = lambda request: ()
+        self.requests: list[Mapping[str, Any]] = []
+
+    def start(self, command_id: str, request_uri: str, output_uri: str, environment: str) -> str:
+        def finish() -> Mapping[str, str]:
+            request = self._documents.at(request_uri)
+            self.requests.append(request)
+            found = {circuit: self._judged(circuit, request) for circuit in request["judged"]}
+            self._lake.findings[output_uri] = Findings(found, self.shared(request), "fleet.html")
+            return {}
+
+        return self.operations.start(command_id, MONITORING, "fleet", finish)
+
+    def _judged(self, circuit: str, request: Mapping[str, Any]) -> Finding:
+        live = request["live"].get(circuit)
+        if live is None:
+            return Finding(verdict="cannot say", reason="nothing serves")
+        return self.judge(circuit, request).model_copy(update={"model": live["version"], "report": f"{circuit}.html"})
+
+    def look(self, reference: str) -> OperationStatus:
+        return self.operations.look(reference)
+
+    def cancel(self, reference: str) -> None:
+        self.operations.cancel(reference)
+
+
+def _nothing_found(circuit: str, request: Mapping[str, Any]) -> Finding:
+    return Finding(verdict="ok" if request["monitoring"] == Monitoring.PERFORMANCE else "steady")
 
 
 class SimulatedApprovals:

@@ -7,7 +7,7 @@ application keeps nothing in memory: after a kill (`Killed`, raised at any effec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,7 @@ from shared.domain.update import EnvironmentUpdate, update_id
 from shared.domain.values import ENVIRONMENT, Gate
 from shared.errors import Transient
 from shared.handlers import Ports
-from shared.ports import ApprovalChannel, Row, StateStore
+from shared.ports import ApprovalChannel, MonitoringOrder, Row, StateStore
 from shared.queries import Queries
 from shared.relay import Work
 from shared.telemetry import OFF, Telemetry
@@ -47,6 +47,7 @@ from tests.simulated import (
     SimulatedDocuments,
     SimulatedEtl,
     SimulatedLake,
+    SimulatedMonitor,
     SimulatedPlatform,
     SimulatedQueue,
     SimulatedTopic,
@@ -87,6 +88,9 @@ class Fleet:
 
     def rules(self, root: str) -> Rules:
         return self.environment if root == ENVIRONMENT else self.common
+
+    def monitoring_request(self, order: MonitoringOrder) -> Mapping[str, Any]:
+        return asdict(order)
 
 
 @dataclass
@@ -140,6 +144,7 @@ class World:
         self.lake = SimulatedLake()
         self.platform = SimulatedPlatform(self.operations, self.documents, self.lake)
         self.data_assets = SimulatedDataAssets()
+        self.monitor = SimulatedMonitor(self.operations, self.documents, self.lake)
         self.approvals = SimulatedApprovals()
         self._channel = approvals or self.approvals
         self.topic = SimulatedTopic()
@@ -168,6 +173,7 @@ class World:
                 SimulatedEtl(self.operations, self.lake, self.fleet.circuits()), "start", "start_upkeep", "cancel"
             ),
             training=SimulatedTraining(self.operations),
+            monitor=through(self.monitor, "start", "cancel"),
             approvals=through(self._channel, "request", "withdraw"),
             lake=through(self.lake, "publish", "order_upkeep"),
             data_assets=self.data_assets,

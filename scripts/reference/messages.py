@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from scripts.reference.markdown import code, contract, page, table
 from scripts.reference.transitions import KINDS
-from shared import alert_handlers, environment_handlers  # noqa: F401 (registers their handlers)
+from shared import alert_handlers, environment_handlers, monitoring_handlers  # noqa: F401 (register their handlers)
 from shared.domain.environment.messages import LookForEnvironments, TellCircuit
 from shared.domain.messages import (
     CheckDailyScoring,
@@ -21,6 +21,7 @@ from shared.domain.messages import (
     ReadDeltaCommit,
     ReadProduction,
 )
+from shared.domain.monitoring.messages import TellFinding
 from shared.domain.values import Value
 from shared.handlers import HANDLERS
 
@@ -47,6 +48,7 @@ FURTHER: Mapping[type[Command], str] = {
     CheckDailyScoring: "by a fan-out, for each circuit of the fleet",
     FillDay: "by a fan-out, for each circuit of the fleet, when a person wants a day filled",
     ReadProduction: "by a fan-out, for each circuit of the fleet",
+    TellFinding: "by a monitoring run, for each circuit that it judged",
     TellCircuit: "by an order to the fleet, for each circuit that it reaches",
     LookForEnvironments: "by a timer: AzureML tells of no environment",
     ReadDeltaCommit: "by events and timers; and for commits between two that were heard of",
@@ -72,7 +74,10 @@ def write() -> str:
 
 
 def _below(base: type[V]) -> Iterator[type[V]]:
-    """Every class below `base`, each once, in the order in which they are declared."""
+    """Every class below `base`, each once, as they are declared: the core's first, then module by module.
+
+    Which module is imported first depends on who asks, and must not show.
+    """
     seen: dict[type[V], None] = {}
 
     def walk(above: type[V]) -> None:
@@ -81,7 +86,7 @@ def _below(base: type[V]) -> Iterator[type[V]]:
             walk(found)
 
     walk(base)
-    return iter(seen)
+    return iter(sorted(seen, key=lambda found: (found.__module__ != base.__module__, found.__module__)))
 
 
 def _appears(event: type[Event]) -> bool:

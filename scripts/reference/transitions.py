@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from scripts.reference.markdown import code, contract, mermaid, page, span, table
-from shared.domain import circuit, environment, fleet, lake
+from shared.domain import circuit, environment, fleet, lake, monitoring
 from shared.domain.alerts.alert import ALERT
 from shared.domain.machine import Kind, Table, Then
 from shared.domain.messages import Command
@@ -15,6 +15,7 @@ KINDS: Sequence[Kind] = (
     *lake.KINDS.values(),
     *fleet.KINDS.values(),
     *environment.KINDS.values(),
+    *monitoring.KINDS.values(),
     ALERT,
 )
 MANY = 4

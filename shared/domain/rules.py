@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from shared.domain.alerts.causes import Route, Severity
 from shared.domain.discrepancy import OutOfBand
 from shared.domain.freeze import FreezeWindow
+from shared.domain.period import Every
+from shared.domain.persistence import PersistenceRules
 from shared.domain.promotion import PromotionRules
-from shared.domain.values import Channel, Gate, Value
+from shared.domain.values import Channel, Gate, Monitoring, Value
 
 REQUIRED_TAGS = (
     "plant_id",
@@ -70,6 +72,10 @@ class Rules(Value):
     """The circuit's own columns of the table; readings are judged by these (none: by all)."""
     null_rate: float = 0.05
     out_of_range_rate: float = 0.05
+    persistence: PersistenceRules = PersistenceRules()
+    monitored_every: Mapping[Monitoring, Every] = dict.fromkeys(Monitoring, Every.NEVER)
+    readings_settle: timedelta = timedelta(hours=6)
+    """How long after a period its last readings may take to arrive: it is not looked at before."""
 
     alert_repeats: Mapping[Severity, timedelta] = {
         Severity.WARNING: timedelta(days=7),

@@ -50,6 +50,14 @@ class AskState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Monitoring(StrEnum):
+    """What is looked at over the fleet: errors of published forecasts, drift that decides, drift that only warns."""
+
+    PERFORMANCE = "performance"
+    DRIFT = "drift"
+    WARNING = "warning"
+
+
 class Pair(Value):
     """The unit of verification, deployment and rollback: a model version with an environment version."""
 

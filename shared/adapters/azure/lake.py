@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from shared.domain.monitoring import FLEET
+from shared.domain.monitoring.messages import Finding, Scope
 from shared.domain.values import Stage, split_circuit
 from shared.errors import Permanent
+from shared.ports import Findings
+
+if TYPE_CHECKING:
+    from ml.monitor_messages import CircuitFinding
 
 
 class UriLake:
@@ -77,6 +83,35 @@ class UriLake:
             raise Permanent(f"the upkeep's result {uri} cannot be read: {error}") from error
         return result.model_dump(mode="json")
 
+    @property
+    def predictions_uri(self) -> str:
+        return f"{self._uri}/predictions"
+
+    def monitoring_uri(self, run_id: str) -> str:
+        return f"{self._uri}/monitoring/{run_id}"
+
+    def read_findings(self, uri: str) -> Findings:
+        from etl.storage import join, read_bytes
+        from ml.monitor_messages import RESULTS, MonitoringResult
+
+        try:
+            result = MonitoringResult.model_validate_json(read_bytes(join(uri, RESULTS)))
+        except (FileNotFoundError, ValueError) as error:
+            raise Permanent(f"the job ended well, and its findings in {uri} cannot be read: {error}") from error
+        return Findings(
+            circuits={found.circuit: finding_of(found) for found in result.findings},
+            shared=sorted({change.plant_id or FLEET for change in result.common_changes}),
+            report=result.fleet_report,
+        )
+
+    def read_page(self, run_id: str, name: str) -> bytes | None:
+        from etl.storage import join, read_bytes
+
+        try:
+            return read_bytes(join(self.monitoring_uri(run_id), name))
+        except FileNotFoundError:
+            return None
+
     def attempt_uri(self, stage: Stage, circuit: str, day: str, command_id: str) -> str:
         from ml.predictions import attempt_uri
 
@@ -111,3 +146,21 @@ class UriLake:
         published = published_uri(self._uri, *split_circuit(circuit), date.fromisoformat(day))
         publish(attempt_uri, published)
         return published
+
+
+def finding_of(found: CircuitFinding) -> Finding:
+    """A circuit's finding as the application keeps it; the rest is on its page."""
+    changed = [column for column in found.columns if column.verdict == found.verdict and column.change]
+    numbers = {f"{c.column}.shift_sd": c.shift_sd for c in changed if c.shift_sd is not None}
+    numbers |= {f"{c.column}.effect": c.effect for c in changed if c.effect is not None}
+    measured = found.performance.model_dump(exclude={"naive", "model_versions"}) if found.performance else {}
+    numbers |= {name: float(value) for name, value in measured.items() if value is not None}
+    return Finding(
+        verdict=found.verdict,
+        reason=found.reason or "; ".join(found.breaches),
+        model=found.model_version,
+        features=tuple(f"{column.column} {column.change}" for column in changed),
+        scope=Scope(found.scope),
+        numbers=numbers,
+        report=found.report,
+    )

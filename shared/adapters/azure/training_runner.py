@@ -27,7 +27,7 @@ MANAGEMENT = "https://management.azure.com"
 SCOPE = "https://management.azure.com/.default"
 API_VERSION = "2024-04-01"
 
-_STATES = {
+JOB_STATES = {
     "completed": OperationState.SUCCEEDED,
     "failed": OperationState.FAILED,
     "canceled": OperationState.CANCELLED,
@@ -91,16 +91,16 @@ class AzureTrainingRunner:
         if found is None:
             return OperationStatus(reference=reference, state=OperationState.UNKNOWN)
         shown = found["properties"]
-        state = _STATES.get(str(shown.get("status")).lower(), OperationState.RUNNING)
+        state = JOB_STATES.get(str(shown.get("status")).lower(), OperationState.RUNNING)
         model = self._registered(shown.get("tags") or {}) if state is OperationState.SUCCEEDED else None
         times = shown.get("properties") or {}
         return OperationStatus(
             reference=reference,
             state=state,
-            error=_error(found) if state is OperationState.FAILED else "",
+            error=job_error(found) if state is OperationState.FAILED else "",
             outputs={"model_version": str(model["name"])} if model else {},
-            started_at=_time(times.get("StartTimeUtc") or _created(found)) if _has_started(shown) else None,
-            ended_at=_time(times.get("EndTimeUtc") or _created(model or {})),
+            started_at=utc(times.get("StartTimeUtc") or _created(found)) if has_started(shown) else None,
+            ended_at=utc(times.get("EndTimeUtc") or _created(model or {})),
         )
 
     def cancel(self, reference: str) -> None:
@@ -246,11 +246,13 @@ def _name(reference: str) -> str:
     return reference.removeprefix("job:")
 
 
-def _has_started(shown: Mapping[str, Any]) -> bool:
+def has_started(shown: Mapping[str, Any]) -> bool:
+    """Whether the job of these properties has left its queue."""
     return str(shown.get("status")).lower() not in ("notstarted", "starting", "provisioning", "preparing", "queued")
 
 
-def _error(job: Mapping[str, Any]) -> str:
+def job_error(job: Mapping[str, Any]) -> str:
+    """What became of a job that failed, and where its logs are."""
     studio = ((job["properties"].get("services") or {}).get("Studio") or {}).get("endpoint") or job["id"]
     return f"AzureML says {job['properties']['status']} of job {job['name']}; its logs are at {studio}"
 
@@ -259,7 +261,8 @@ def _created(resource: Mapping[str, Any]) -> str | None:
     return (resource.get("systemData") or {}).get("createdAt")
 
 
-def _time(text: str | None) -> datetime | None:
+def utc(text: str | None) -> datetime | None:
+    """A time as AzureML writes it; without a zone it is UTC."""
     if not text:
         return None
     moment = datetime.fromisoformat(text)

@@ -20,6 +20,7 @@ class Severity(StrEnum):
 class Cause(StrEnum):
     """What an alert is about. With its subject it is the alert's key: `scoring:P001_C001`."""
 
+    DRIFT = "drift"
     ENVIRONMENT_RELEASE = "environment-release"
     ENVIRONMENT_UPDATE = "environment-update"
     ETL = "etl"
@@ -27,8 +28,10 @@ class Cause(StrEnum):
     FLEET_STOPPED = "fleet-stopped"
     HOLD = "hold"
     MISSING_DAY = "missing-day"
+    MONITORING = "monitoring"
     NOTHING_SERVES = "nothing-serves"
     OBSERVATION = "observation"
+    PERFORMANCE = "performance"
     PRODUCTION_ADOPTED = "production-adopted"
     PRODUCTION_DIFFERS = "production-differs"
     QUALITY = "quality"

@@ -14,7 +14,9 @@ from shared.domain import messages as m
 from shared.domain.circuit.checks import Checks
 from shared.domain.circuit.discrepancies import Discrepancies
 from shared.domain.circuit.draft import CircuitDraft, Part
+from shared.domain.circuit.drifts import DriftChecks, Drifts
 from shared.domain.circuit.holds import Holds
+from shared.domain.circuit.performances import Degradations, PerformanceChecks
 from shared.domain.circuit.releases import Releases
 from shared.domain.circuit.rollbacks import Rollbacks
 from shared.domain.circuit.root import Circuit
@@ -25,7 +27,10 @@ from shared.domain.machine import Decision, Item, Kind
 from shared.domain.release import release_id
 from shared.domain.rules import Rules
 
-PARTS: tuple[type[Part[Any]], ...] = (Rollbacks, Updates, Releases, Holds, Discrepancies, Checks, Scorings, Trainings)
+PARTS: tuple[type[Part[Any]], ...] = (
+    *(Rollbacks, Updates, Releases, Holds, Discrepancies, Checks, Scorings, Trainings),
+    *(PerformanceChecks, Degradations, DriftChecks, Drifts),
+)
 """In the order in which they say what follows, and are next for a production that is free: what frees or takes it comes
 before what is scored there."""
 KINDS: dict[type[Item], Kind] = {part.kind.item: part.kind for part in PARTS}

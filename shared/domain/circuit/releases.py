@@ -18,7 +18,7 @@ from shared.domain.release import RELEASE, Phase, Release, release_id
 from shared.domain.scoring import LIMIT_TAGS, ScoringRun, limits
 from shared.domain.values import Gate, Pair, version_numbers
 
-_KEPT_TAGS = ("mae", "rmse", "r2", "naive_mae", "skill", *LIMIT_TAGS)
+_KEPT_TAGS = ("cutoff_date", "mae", "rmse", "r2", "naive_mae", "skill", *LIMIT_TAGS)
 
 
 _BEGIN_TO_WAIT = (m.ProductionApprovedWhileHeld, m.ProductionHeld, m.ProductionWithheld, m.RestartedAtReady)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from shared.domain.machine import Root
+from shared.domain.persistence import Judged
 from shared.domain.update import Standing
 from shared.domain.values import Pair, Value
 
@@ -27,6 +28,7 @@ class Circuit(Root):
     `served_by` put `serving` there, at `serving_since`. From `expected_since` on, without a break, a scoring a day is
     expected; times are UTC. `proved` are the pairs that a rollback may go back to, the one that served last first;
     `condemned` were rolled back and are none of them. An owner is the id of the item whose affair a deployment is.
+    `performance`, `drift` (of runs that decide) and `drift_warnings` are the newest verdicts, newest period first.
     """
 
     desired: Pair | None = None
@@ -52,6 +54,11 @@ class Circuit(Root):
     former_tables: tuple[str, ...] = ()
     delta_version: int | None = None
     scored_through: datetime | None = None
+    performance: tuple[Judged, ...] = ()
+    drift: tuple[Judged, ...] = ()
+    drift_warnings: tuple[Judged, ...] = ()
+    degradations: int = 0
+    drifts: int = 0
 
     def proven(self, pair: Pair, tags: Mapping[str, str], at: datetime) -> tuple[Proved, ...]:
         """The proved pairs with this one first: it is what served last."""

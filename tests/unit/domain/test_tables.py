@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared import alert_handlers, environment_handlers  # noqa: F401 (registers their handlers)
+from shared import alert_handlers, environment_handlers, monitoring_handlers  # noqa: F401 (register their handlers)
 from shared.domain import messages as m
 from shared.domain.alerts.alert import ALERT
 from shared.domain.alerts.causes import Cause, Severity
@@ -27,15 +27,23 @@ from shared.domain.fleet import FleetDraft, FleetState
 from shared.domain.lake import KINDS as LAKE_KINDS
 from shared.domain.lake import ROOT, Lake, _LakeDraft
 from shared.domain.machine import Draft, Impossible, Item, Kind, Line, transition
+from shared.domain.monitoring import KINDS as MONITORING_KINDS
+from shared.domain.monitoring import ROOT as MONITOR
+from shared.domain.monitoring import Monitor, MonitorDraft
+from shared.domain.monitoring.messages import Finding
+from shared.domain.period import named
 from shared.domain.release import RELEASE, RESTARTS, Phase
 from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING, ScoringRun
 from shared.domain.scoring import Phase as ScoringPhase
-from shared.domain.values import ENVIRONMENT, Pair
+from shared.domain.values import ENVIRONMENT, Monitoring, Pair
 from shared.handlers import HANDLERS
 from tests.builders import CIRCUIT, ENGINEER, START, model_tags
 
-KINDS = (*CIRCUIT_KINDS.values(), *LAKE_KINDS.values(), *FLEET_KINDS.values(), *ENVIRONMENT_KINDS.values(), ALERT)
+KINDS = (
+    *(*CIRCUIT_KINDS.values(), *LAKE_KINDS.values(), *FLEET_KINDS.values(), *ENVIRONMENT_KINDS.values()),
+    *(*MONITORING_KINDS.values(), ALERT),
+)
 NOW = START + timedelta(minutes=1)
 FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)} | {
     (end, restart) for ends in RESTARTS.values() for end in ends for restart in m.RestartRequested.__subclasses__()
@@ -59,11 +67,20 @@ EXAMPLES: dict[str, Any] = {
     "troubled": (CIRCUIT,),
     "about": f"{CIRCUIT}:1",
     "alert": f"{CIRCUIT}!alert.1",
+    "among": "P001",
     "approval": f"{CIRCUIT}:1:registry:1",
     "asked": "fill-2026-01-30",
     "asked_at": START,
     "asked_by": "erik@example.org",
     "bad": PAIR,
+    "check": f"{CIRCUIT}!performance-2026-01-31",
+    "decides": True,
+    "finding": Finding(verdict="warning", reason="mae 0.2 (limit 0.15)", model=0),
+    "monitoring": Monitoring.PERFORMANCE,
+    "period": named("2026-01"),
+    "run": "performance-2026-01-31",
+    "tag": "data_drift",
+    "told_at": START,
     "by": "erik@example.org",
     "author": "tess@example.org",
     "command_id": f"{CIRCUIT}:1.1.Example",
@@ -293,6 +310,30 @@ DECIDED = {
             ScoringCalledOff, ScoringRefused, ScoringVerified, StillRunning
     """,
     "quality check": "- | QualityFailed, QualityPassed, QualityUnknown",
+    "performance check": "- | PerformanceCritical, PerformanceKept, PerformanceUnknown, PerformanceWarned",
+    "degradation": """
+        - | PerformanceDegraded, PerformanceDegradedCritically
+        degraded | DeadlinePassed, DegradedModelReplaced, PerformanceDegradedCritically, PerformanceRecovered
+        degraded critically | DeadlinePassed, DegradedModelReplaced, PerformanceEased, PerformanceRecovered
+    """,
+    "drift check": "- | DriftAbsent, DriftSeen, DriftUnknown, DriftWarned",
+    "drift": """
+        - | DriftFound, DriftSuspected, SharedDriftReached
+        suspected | DeadlinePassed, DriftFound, DriftOver, DriftedModelReplaced, SharedDriftReached
+        drifted | DeadlinePassed, DriftOver, DriftedModelReplaced, SharedDriftReached
+        drifted with others | DeadlinePassed, DriftFound, DriftOver, DriftedModelReplaced
+    """,
+    "monitoring run": """
+        - | MonitoringAsked, MonitoringDue
+        requested | CommandPoisoned, DeadlinePassed, NothingServes, OperationStarted
+        running | CommandPoisoned, DeadlinePassed, MonitoringAttemptFailed, MonitoringSucceeded, OperationFailed,
+            StillRunning
+        telling | CommandPoisoned, DeadlinePassed, FindingsRead, LastFindingsRead
+    """,
+    "shared drift": """
+        - | SharedDriftFound
+        standing | DeadlinePassed, SharedDriftOver
+    """,
     "training run": """
         - | TrainingRequested
         requested | DeadlinePassed, TrainingFailed, TrainingStarted
@@ -376,6 +417,8 @@ def _draft(kind: Kind) -> Draft:
         return _LakeDraft(Lake(id=ROOT), {}, Rules(), NOW)
     if kind in FLEET_KINDS.values():
         return FleetDraft(FleetState(id=FLEET), {}, Rules(), NOW)
+    if kind in MONITORING_KINDS.values():
+        return MonitorDraft(Monitor(id=MONITOR), {}, Rules(), NOW)
     if kind in ENVIRONMENT_KINDS.values():
         return EnvironmentDraft(Environment(id=ENVIRONMENT), {}, Rules(), NOW)
     proved = (Proved(pair=BEFORE, at=START),)
