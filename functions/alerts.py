@@ -18,14 +18,14 @@ bp = Endpoints()
 class PageOfAlerts(Page):
     """A part of the open alerts: of one plant, of one severity, where these are given."""
 
-    plant: str = Field("", pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$", description="a plant such as P001")
+    plant: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$", description="a plant such as P001")
     severity: Severity | None = Field(None, description=", ".join(Severity))
 
 
 @bp.get("alerts")
 def list_alerts(query: PageOfAlerts) -> Alerts:
     """Open alerts, the critical and then the newest first; `plant` and `severity` leave the others out."""
-    listing = wired().queries.alerts(query.size, query.continuation, query.plant, query.severity)
+    listing = wired().queries.alerts(query.size, query.continuation, query.plant or "", query.severity)
     return Alerts.model_validate({"alerts": listing.entries, "continuation": listing.continuation})
 
 
