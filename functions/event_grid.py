@@ -1,6 +1,7 @@
 """Facts from Event Grid: ETL completed, the Delta log was written, a model was registered, a job changed its state.
 
-All are heard in one way: `Signals` checks topic and fields, and keeps as a dead letter what cannot be taken.
+All are heard in one way: `Signals` checks topic and fields, and keeps as a dead letter what cannot be taken. Where the
+app has no address that Event Grid reaches, the same events come through a queue.
 """
 
 from __future__ import annotations
@@ -54,3 +55,13 @@ def on_etl_completed(event: func.EventGridEvent) -> None:
 @bp.event_grid_trigger(arg_name="event")
 def on_environment_registered(event: func.EventGridEvent) -> None:
     wired().signals.hear(_document(event))
+
+
+@bp.queue_trigger(arg_name="message", queue_name="%EVENTS_QUEUE%", connection="FLEET_STORAGE")
+def on_queued_event(message: func.QueueMessage) -> None:
+    wired().signals.hear_message(message.get_body().decode(errors="replace"))
+
+
+@bp.queue_trigger(arg_name="message", queue_name="%EVENTS_QUEUE%-poison", connection="FLEET_STORAGE")
+def on_poisoned_event(message: func.QueueMessage) -> None:
+    wired().signals.given_up(message.get_body().decode(errors="replace"))

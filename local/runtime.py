@@ -256,6 +256,7 @@ class LocalRuntime:
             "FLEET_MODE": "local",
             "FLEET_STORAGE": self.storage.connection_string,
             "WORK_QUEUE": "fleet-work",
+            "EVENTS_QUEUE": "fleet-events",
             "CONFIG_FOLDER": str(self.config),
             "LAKE_URI": str(self.lake),
             "TOPIC_ENDPOINT": self.services.event_grid.endpoint(TOPIC),

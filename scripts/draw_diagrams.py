@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.reference import benchmarks, http, messages, picture, settings, transitions
+from scripts.reference import benchmarks, http, infrastructure, messages, picture, settings, transitions
 
 ROOT = Path(__file__).resolve().parents[1]
 README = "README.md"
@@ -21,6 +21,9 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings.write,
     "docs/reference/http.md": http.write,
     "docs/benchmarks.md": benchmarks.write,
+    "docs/reference/rights.md": infrastructure.rights,
+    "infra/generated/event_subscriptions.json": infrastructure.event_subscriptions,
+    "infra/generated/schedules.json": infrastructure.schedules,
 }
 
 

@@ -128,6 +128,9 @@ class Settings:
         "STATE_SHARDS", "partitions of the state; fixed for the life of the table", 4, _positive
     )
     work_queue: str = _setting("WORK_QUEUE", "the queue of commands", "fleet-work")
+    events_queue: str = _setting(
+        "EVENTS_QUEUE", "the queue that Event Grid fills where it cannot reach the functions", "fleet-events"
+    )
     documents: str = _setting("DOCUMENTS_CONTAINER", "the blob container of documents", "fleet-documents")
     config: str = _setting("CONFIG_FOLDER", "the folder of the fleet's configuration", "config")
     lake: str = _setting("LAKE_URI", "where processed/sensor_data and predictions lie")

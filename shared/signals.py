@@ -72,13 +72,27 @@ class Signals:
         try:
             return self._take(document)
         except (Invalid, Permanent) as refused:
-            identity = self._application.dead_letters.record(SOURCE, str(refused), dict(document))
-            log.warning("event refused and kept as dead letter %s: %s", identity, refused)
-            return f"refused: {refused}"
+            return self._kept(str(refused), document)
+
+    def hear_message(self, text: str) -> str:
+        """Take an event that Event Grid put into a queue: one JSON object. Otherwise as `hear`."""
+        document = _document(text)
+        if document is None:
+            return self._kept("the message is no JSON object", {"text": text})
+        return self.hear(document)
+
+    def given_up(self, text: str) -> str:
+        """Keep an event that the queue delivered as often as it does, each time in vain."""
+        return self._kept("it was tried as often as the queue does", _document(text) or {"text": text})
 
     def replayers(self) -> Mapping[str, Replayer]:
         """How dead letters of signals are tried again: as if they came now."""
         return {SOURCE: self._take}
+
+    def _kept(self, reason: str, document: Document) -> str:
+        identity = self._application.dead_letters.record(SOURCE, reason, dict(document))
+        log.warning("event refused and kept as dead letter %s: %s", identity, reason)
+        return f"refused: {reason}"
 
     def _take(self, document: Document) -> str:
         topic, kind = str(document.get("topic") or ""), str(document.get("eventType") or "")
@@ -144,6 +158,14 @@ class Signals:
         version = None if fields.get("version") is None else _version(fields, "version", least=0)
         self._application.read_delta_log(version, "etl")
         return "looking"
+
+
+def _document(text: str) -> Document | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _fields(document: Document) -> Mapping[str, Any]:

@@ -285,7 +285,7 @@ def provision(settings: Settings) -> None:
                 f"set it to {known}, or start with a new table"
             ) from None
     queues = credentials.queues(settings)
-    for name in (settings.work_queue, f"{settings.work_queue}-poison"):
+    for name in (queue + end for queue in (settings.work_queue, settings.events_queue) for end in ("", "-poison")):
         try:
             queues.create_queue(name)
         except ResourceExistsError:

@@ -100,7 +100,12 @@ EVENTS = {
     "on_etl_completed",
     "on_environment_registered",
 }
-QUEUES = {"on_work": "%WORK_QUEUE%", "on_poisoned_work": "%WORK_QUEUE%-poison"}
+QUEUES = {
+    "on_work": "%WORK_QUEUE%",
+    "on_poisoned_work": "%WORK_QUEUE%-poison",
+    "on_queued_event": "%EVENTS_QUEUE%",
+    "on_poisoned_event": "%EVENTS_QUEUE%-poison",
+}
 
 
 @cache

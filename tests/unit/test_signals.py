@@ -468,3 +468,26 @@ def test_the_list_is_newest_first_and_pages_without_gap_or_repetition(world: Wor
         if token is None:
             break
     assert seen == [6, 5, 4, 3, 2, 1, 0]
+
+
+# ------------------------------------------------------------------------------------------- events that come by queue
+
+
+def test_an_event_from_the_queue_is_heard_as_one_that_is_pushed(world: World, signals: Signals) -> None:
+    assert signals.hear_message(json.dumps(registered())) == "applied"
+    assert signals.hear(registered()) == "ignored"
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", '"text"', "\ufffd"])
+def test_a_message_that_is_no_event_is_kept(world: World, signals: Signals, text: str) -> None:
+    assert signals.hear_message(text) == "refused: the message is no JSON object"
+    (letter,) = letters(world)
+    assert letter["body"] == {"text": text}
+    with pytest.raises(Invalid, match="topic: "):
+        world.app.replay(letter["id"], signals.replayers(), "erik")
+
+
+def test_an_event_that_the_queue_gave_up_can_be_replayed(world: World, signals: Signals) -> None:
+    signals.given_up(json.dumps(registered()))
+    (letter,) = letters(world)
+    assert world.app.replay(letter["id"], signals.replayers(), "erik").result == "applied"
