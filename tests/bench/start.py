@@ -107,7 +107,8 @@ def measure(connection_string: str) -> list[BenchRow]:
 def azure_environment() -> dict[str, str]:
     """The example's settings of a Function App on Azure, with gates that the product asks."""
     settings: dict[str, str] = json.loads(EXAMPLE.read_text(encoding="utf-8"))["Values"]
-    return {**settings, "APPROVAL_CHANNEL": "product", "DEVOPS_HOOK_SECRET": "", "CONFIG_FOLDER": str(ROOT / "config")}
+    without = dict.fromkeys(("DEVOPS_HOOK_SECRET", "ALERT_WEBHOOKS", "ALERT_WEBHOOK_SECRET"), "")
+    return {**settings, **without, "APPROVAL_CHANNEL": "product", "CONFIG_FOLDER": str(ROOT / "config")}
 
 
 def _deployed_python() -> Path:

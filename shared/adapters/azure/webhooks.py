@@ -25,6 +25,8 @@ from shared.settings import SettingsError
 
 Address = IPv4Address | IPv6Address
 TIMEOUT_SECONDS = 10.0
+PLATFORM = ip_address("168.63.129.16")
+"""Looks like an address of the internet, and is Azure's own, seen from inside a virtual network."""
 ENCODED = "whsec_"
 """How a secret begins that is written in base64, as Standard Webhooks' libraries write it."""
 _TRY_AGAIN = {408, 409, 425, 429}
@@ -32,7 +34,9 @@ _TRY_AGAIN = {408, 409, 425, 429}
 
 def is_public(address: Address) -> bool:
     """Whether an address is of the internet: not private, of this machine, a link or the cloud's metadata."""
-    return address.is_global and not address.is_multicast
+    inner = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    called = inner or address
+    return called.is_global and not called.is_multicast and called != PLATFORM
 
 
 class HttpsWebhooks:
