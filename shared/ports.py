@@ -6,7 +6,7 @@ was started before, also after a crash between the start and the answer. Nothing
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, Protocol
@@ -15,6 +15,7 @@ from shared.domain.messages import Person
 from shared.domain.monitoring.messages import Finding
 from shared.domain.values import (
     AskState,
+    ChangeState,
     Deployment,
     Monitoring,
     OperationStatus,
@@ -349,6 +350,43 @@ class Webhooks(Protocol):
 
         Raises Permanent for a webhook that is not set, may not be called or does not want it.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One file of the configuration to be changed: `edit` makes its new text of the present one.
+
+    `path` is below the configuration's folder, such as `plants/P001/C001.yml`; people read `title` and `text`, which is
+    Markdown.
+    """
+
+    path: str
+    edit: Callable[[str], str]
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class OpenedChange:
+    """A change that people are asked to merge: its reference, and where they look at it."""
+
+    reference: str
+    at: str
+
+
+class ConfigRepository(Protocol):
+    """The Git repository that holds the configuration. Nothing is ever merged here: people do that."""
+
+    def open_change(self, command_id: str, change: FileChange) -> OpenedChange:
+        """A branch with the change, and a request to merge it; once for each command id, whatever crashed.
+
+        Raises Permanent where the file is not there, or would not change.
+        """
+        ...
+
+    def look(self, reference: str) -> ChangeState:
+        """What became of a change."""
         ...
 
 

@@ -58,6 +58,15 @@ class Monitoring(StrEnum):
     WARNING = "warning"
 
 
+class ChangeState(StrEnum):
+    """What became of a change that was proposed to the configuration's repository. UNKNOWN: it is not there."""
+
+    OPEN = "open"
+    MERGED = "merged"
+    ABANDONED = "abandoned"
+    UNKNOWN = "unknown"
+
+
 class Pair(Value):
     """The unit of verification, deployment and rollback: a model version with an environment version."""
 

@@ -29,7 +29,10 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of a definition: the file and version it is from, its name there, and its parameters."""
+    """One operation of a definition: the file and version it is from, its name there, and its parameters.
+
+    `asks` are the query parameters that tell it from another one at the same path.
+    """
 
     file: Path
     version: str
@@ -38,6 +41,7 @@ class Operation:
     path: re.Pattern[str]
     parameters: tuple[Mapping[str, Any], ...]
     variables: int
+    asks: frozenset[str] = frozenset()
 
 
 class Definitions:
@@ -58,10 +62,11 @@ class Definitions:
             for operation in self._operations
             if operation.method == call.method.lower()
             and operation.path.fullmatch(call.path)
+            and operation.asks <= call.query.keys()
             and (operation.version == asked or not self._check_version)
         ]
         # The path that names the most is the one that is meant.
-        return min(found, key=lambda operation: operation.variables, default=None)
+        return min(found, key=lambda operation: (operation.variables, -len(operation.asks)), default=None)
 
     def problems(self, call: Call) -> list[str] | None:
         """What a request does that its definition does not allow; None where there is no definition."""
@@ -86,7 +91,7 @@ def devops(specs: Path = SPECS) -> Definitions:
 
 def _operations(file: Path) -> Iterator[Operation]:
     document = _load(file)
-    for path, item in document.get("paths", {}).items():
+    for path, item in {**document.get("paths", {}), **document.get("x-ms-paths", {})}.items():
         for method in METHODS:
             if method not in item:
                 continue
@@ -98,7 +103,8 @@ def _operations(file: Path) -> Iterator[Operation]:
                 method=method,
                 path=_pattern(path),
                 parameters=tuple(_resolve(file, parameter)[1] for parameter in given),
-                variables=path.count("{"),
+                variables=path.partition("?")[0].count("{"),
+                asks=frozenset(re.findall(r"\{([^}]+)\}", path.partition("?")[2])),
             )
 
 
