@@ -42,6 +42,7 @@ from local.runtime import LOCK, REPOSITORY, LocalRuntime, Pace, RuntimeFailed, o
 from local.summary import every, summarise
 from shared.configuration import ConfigurationError, Fleet, load_fleet
 from shared.domain.lake import ROOT as LAKE
+from shared.domain.promotion import blocking
 from shared.domain.release import ENDS, Phase
 from shared.domain.training import Phase as TrainingPhase
 from shared.domain.training import TrainingRun
@@ -152,7 +153,10 @@ class Demo:
             stage.say(f"{story.superseded} is changed once more before anybody looked: version 2 supersedes 1.")
             self._train([story.superseded], Change("8ab3e4410c6d", TRAINER, "102"))
         stage.scene("Each model is a release: approved, tested, approved again, in production")
-        stage.say(f"{APPROVER} decides about the registry, {MANAGER} about production.")
+        stage.say(
+            f"{APPROVER} decides about the registry, {MANAGER} about production. What is worse than the naive forecast "
+            f"is blocked by the policy; {MANAGER} lets its test inference decide."
+        )
         self._release()
         stage.scene("New readings arrive and start the day's inference of what serves")
         self._ingest(until=None)
@@ -236,10 +240,17 @@ class Demo:
                 session = self.manager
             if story and approval["circuit"] == story.rejected:
                 decision, comment = "reject", "The pump was rebuilt after the cutoff date: train on newer readings."
+            elif blocking(approval["evidence"]):  # asked again, it is decided the next time
+                reason = {"digest": approval["digest"], "reason": "A demonstration: let the test inference decide."}
+                self._answer(self.manager, f"{approval['id']}/override", reason)
+                continue
             body = {"decision": decision, "digest": approval["digest"], "comment": comment}
-            answer = session.post(f"{self.runtime.url}/api/approvals/{approval['id']}", json=body, timeout=30)
-            if answer.status_code not in (200, 208, 409):  # 409: it was superseded while it was read
-                raise DemoFailed(f"Deciding {approval['id']} was answered {answer.status_code}: {answer.text}")
+            self._answer(session, str(approval["id"]), body)
+
+    def _answer(self, session: requests.Session, approval: str, body: Mapping[str, str]) -> None:
+        answer = session.post(f"{self.runtime.url}/api/approvals/{approval}", json=body, timeout=30)
+        if answer.status_code not in (200, 208, 409):  # 409: it was superseded while it was read
+            raise DemoFailed(f"Deciding {approval} was answered {answer.status_code}: {answer.text}")
 
     def _score(self) -> None:
         serving = [circuit["id"] for circuit in self._circuits() if circuit["serving"]]

@@ -43,6 +43,7 @@ class Consequence(StrEnum):
     """What has to follow, the heaviest first."""
 
     RETRAIN = "retrain"
+    RELEASE = "release"
     DEPLOYMENT = "deployment"
     MONITORING = "monitoring"
     DESCRIPTION = "description"
@@ -166,6 +167,8 @@ def _consequence(key: str) -> Consequence:
     match key.split("."):
         case ["name"] | ["training", "data_filters", "custom_sensor_id"] | ["features", _, "unit"]:
             return Consequence.DESCRIPTION
+        case ["release", *_]:
+            return Consequence.RELEASE
         case ["deployment", *_]:
             return Consequence.DEPLOYMENT
         case ["monitoring", *_]:

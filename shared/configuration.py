@@ -22,6 +22,7 @@ from shared.domain.alerts.causes import Route
 from shared.domain.discrepancy import OutOfBand
 from shared.domain.freeze import FreezeWindow
 from shared.domain.promotion import PromotionRules
+from shared.domain.rules import Supersede
 from shared.domain.values import ENVIRONMENT, version_numbers
 from shared.yaml_documents import ConfigurationError, Key, YamlDocument, YamlReader
 
@@ -92,6 +93,12 @@ class Deployment(Frozen):
     max_retries: int = Field(default=3, ge=0, le=10)
 
 
+class ReleaseRules(Frozen):
+    """What a newer version does to an older one that is a candidate: it takes its place, or queues behind it."""
+
+    supersede: Supersede = "latest"
+
+
 class Threshold(Frozen):
     """Two limits of a metric that is better when lower."""
 
@@ -138,6 +145,7 @@ class CircuitConfig(Frozen):
     circuit_id: CircuitId
     name: str = ""
     training: Training
+    release: ReleaseRules = ReleaseRules()
     deployment: Deployment = Deployment()
     monitoring: Monitoring = Monitoring()
 
@@ -208,12 +216,13 @@ class ApprovalGates(Frozen):
 
 
 class Observation(Frozen):
-    """A release is observed until this many scorings were verified.
+    """A release is observed until this many scorings were verified, or for `hours` with at least one of them.
 
     `rolls_back`: whether refused predictions of what is observed undo it at once, or people decide.
     """
 
     verified_scorings: int = Field(default=1, ge=1)
+    hours: int | None = Field(default=None, ge=1, le=14 * 24)
     rolls_back: bool = True
 
 

@@ -32,6 +32,7 @@ class FleetDirectory:
             freeze_windows=fleet.policy.freeze_windows,
             rolls_back=fleet.policy.observation.rolls_back,
             verified_scorings=fleet.policy.observation.verified_scorings,
+            observation_time=timedelta(hours=hours) if (hours := fleet.policy.observation.hours) else None,
             late_after=timedelta(hours=fleet.policy.ledger.late_after_hours),
             alert_repeats={
                 Severity.WARNING: timedelta(hours=fleet.policy.alerts.repeat_hours.warning),
@@ -60,6 +61,7 @@ class FleetDirectory:
             circuit.key: common.model_copy(
                 update={
                     "scoring_attempts": 1 + circuit.deployment.max_retries,
+                    "supersede": circuit.release.supersede,
                     "columns": (circuit.target_column, *circuit.feature_columns),
                     "null_rate": circuit.monitoring.null_rate,
                     "out_of_range_rate": circuit.monitoring.out_of_range_rate,

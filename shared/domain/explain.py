@@ -131,6 +131,8 @@ def _waits_for(root: Root, item: Item, items: Mapping[str, Item], kind: Kind, ru
             overriders = " or ".join(rules.promotion.override_groups)
             why = approvals.blocked(approval)
             return f"{waits}; {why}; {overriders} may override that" if why else waits
+        case Release(phase=ReleasePhase.QUEUED):
+            return f"its turn: {item.reason}"
         case Release(phase=ReleasePhase.READY) if isinstance(root, Circuit) and root.production_owner:
             return f"production, which {root.production_owner} owns"
         case Release(phase=ReleasePhase.READY):

@@ -266,6 +266,22 @@ class ModelDescribed(Outcome):
         return {"environment": self.environment, "trainer": self.trainer}
 
 
+class ModelDescribedBehind(ModelDescribed):
+    """The model's tags are complete, and an older version is on its way that it queues behind."""
+
+    behind: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {**super().onto(), "reason": f"queues behind {self.behind}"}
+
+
+class QueueMoved(Consequence):
+    """Whatever this version queued behind has reached production or ended: its turn has come."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": ""}
+
+
 class EvidenceChanged(ModelDescribed):
     """The model's tags changed while its first gate was open: the gate is void and is asked again."""
 
@@ -380,6 +396,13 @@ class DeadlinePassed(Outcome):
 
     def onto(self) -> Mapping[str, Any]:
         return {"reason": f"nothing ended '{self.phase}' before its deadline"}
+
+
+class ObservationTimeOver(DeadlinePassed):
+    """The time to observe it has passed, and what it scored meanwhile was verified."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {}
 
 
 class ModelPromoted(Outcome):

@@ -20,6 +20,7 @@ class Phase(StrEnum):
     """Where a release stands. Ends all differ: a person said no, a check said no, machinery broke, time ran out, …"""
 
     REGISTERED = "registered"
+    QUEUED = "queued"
     AWAITING_REGISTRY_APPROVAL = "awaiting registry approval"
     PROMOTING = "promoting"
     WAITING_FOR_TEST = "waiting for test"
@@ -55,6 +56,7 @@ OPERATING = (Phase.PROMOTING, Phase.DEPLOYING_TO_TEST, Phase.TESTING, Phase.DEPL
 AWAITING = (Phase.AWAITING_REGISTRY_APPROVAL, Phase.AWAITING_PRODUCTION_APPROVAL)
 UP_TO_READY = (
     Phase.REGISTERED,
+    Phase.QUEUED,
     Phase.AWAITING_REGISTRY_APPROVAL,
     Phase.PROMOTING,
     Phase.WAITING_FOR_TEST,
@@ -77,6 +79,10 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (Phase.REGISTERED, m.ModelDescribed): Then(
         Phase.AWAITING_REGISTRY_APPROVAL, (m.RequestApproval,), clears=(Cause.RELEASE,)
     ),
+    # Where versions queue, each waits until the one before it serves or has ended, and its tags are read again then.
+    (Phase.REGISTERED, m.ModelDescribedBehind): Then(Phase.QUEUED),
+    (Phase.QUEUED, m.QueueMoved): Then(Phase.REGISTERED, (m.DescribeModel,)),
+    (Phase.QUEUED, m.DeadlinePassed): Then(Phase.EXPIRED, raises=_BROKE),
     # People decide whether the registry takes it.
     (Phase.AWAITING_REGISTRY_APPROVAL, m.ModelRegisteredAgain): Then(
         Phase.AWAITING_REGISTRY_APPROVAL, (m.DescribeModel,)
@@ -119,6 +125,7 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (Phase.DEPLOYING_TO_PRODUCTION, m.DeployedToProduction): Then(Phase.OBSERVING, clears=_DEPLOYED),
     (Phase.OBSERVING, m.ObservationCounted): Then(Phase.OBSERVING),
     (Phase.OBSERVING, m.ObservationPassed): Then(Phase.LIVE),
+    (Phase.OBSERVING, m.ObservationTimeOver): Then(Phase.LIVE),
     (Phase.OBSERVING, m.ObservationFailed): Then(Phase.OBSERVING, raises=critical(Cause.OBSERVATION)),
     (Phase.OBSERVING, m.DeadlinePassed): Then(Phase.OBSERVING, raises=warning(Cause.OBSERVATION)),
     # A rollback takes production away, also from a release that has long been live.
@@ -250,6 +257,7 @@ RELEASE = Kind(
     ends=frozenset(ENDS),
     deadlines={
         Phase.REGISTERED: timedelta(hours=1),
+        Phase.QUEUED: timedelta(days=30),
         Phase.AWAITING_REGISTRY_APPROVAL: timedelta(hours=24),
         Phase.PROMOTING: timedelta(hours=1),
         Phase.WAITING_FOR_TEST: timedelta(days=1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Literal
 
 from shared.domain.alerts.causes import Route, Severity
 from shared.domain.discrepancy import OutOfBand
@@ -34,6 +35,10 @@ REQUIRED_TAGS = (
 )
 
 
+Supersede = Literal["latest", "queue"]
+"""What a newer version does to an older one that is a candidate: takes its place, or queues behind it."""
+
+
 class Rules(Value):
     """One circuit's rules. A gate's requirement lists, for each approval it asks, the groups that may give it."""
 
@@ -44,7 +49,11 @@ class Rules(Value):
     approval_channel: Channel = Channel.PRODUCT
     promotion: PromotionRules = PromotionRules()
     origin_hour: int = 0
+    supersede: Supersede = "latest"
     verified_scorings: int = 1
+    observation_time: timedelta | None = None
+    """After so long an observed release is live with fewer verified scorings than `verified_scorings`, but not without
+    any."""
     late_after: timedelta = timedelta(hours=9)
     """A forecast published later than this after its origin is late."""
     approval_timeout: timedelta = timedelta(hours=24)
@@ -92,6 +101,10 @@ class Rules(Value):
             return f"the fleet is {self.stopped}"
         window = next((window for window in self.freeze_windows if window.holds(now)), None)
         return f"frozen ({window.name}, until {window.ends} UTC)" if window else ""
+
+    def observed_until(self, since: datetime) -> datetime:
+        """When the observation that begins now is to have ended: its time, or a day for each scoring and one more."""
+        return since + (self.observation_time or timedelta(days=self.verified_scorings + 1))
 
     def origin(self, now: datetime) -> datetime:
         """The newest forecast origin that is not in the future (UTC)."""

@@ -29,7 +29,7 @@ from shared.configuration import load_fleet
 from shared.yaml_documents import merged
 
 ROOT = Path(__file__).parents[2]
-RETRAIN, DEPLOYMENT, MONITORING, DESCRIPTION, RETIRE = Consequence
+RETRAIN, RELEASE, DEPLOYMENT, MONITORING, DESCRIPTION, RETIRE = Consequence
 
 
 class Repository:
@@ -89,6 +89,7 @@ def only(changes: ConfigChanges) -> CircuitChange:
     [
         ({"training": {"cutoff_date": "2026-01-31"}}, (RETRAIN,), "training.cutoff_date"),
         ({"training": {"hyperparameters": {"max_iter": 80}}}, (RETRAIN,), "training.hyperparameters.max_iter"),
+        ({"release": {"supersede": "queue"}}, (RELEASE,), "release.supersede"),
         ({"deployment": {"max_retries": 5}}, (DEPLOYMENT,), "deployment.max_retries"),
         ({"monitoring": {"mae": {"warn": 0.1}}}, (MONITORING,), "monitoring.mae.warn"),
         ({"name": "Crusher"}, (DESCRIPTION,), "name"),

@@ -99,14 +99,15 @@ class Releases(Part[Release]):
             raise NotAllowed(f"a newer version serves: {self.root.serving}; to go back to an older one, roll back")
         if release.environment and release.pair in self.root.condemned:
             raise NotAllowed(f"{release.pair} was rolled back and does not return: train a new version")
-        if any(other.id != release.id and other.phase in r.UP_TO_READY for other in self.open()):
+        queues = self.rules.supersede == "queue" and release.ended_in in (Phase.REGISTERED, Phase.QUEUED)
+        if not queues and any(other.id != release.id and other.phase in r.UP_TO_READY for other in self.open()):
             raise NotAllowed(f"{next(self.open()).id} is a candidate already; cancel it first")
         return [Line(RELEASE, self._restart(release)(**event.model_dump()), release.id)]
 
     def _restart(self, release: Release) -> type[m.RestartRequested]:
         tested = release.ended_in in (Phase.AWAITING_PRODUCTION_APPROVAL, Phase.READY, Phase.DEPLOYING_TO_PRODUCTION)
         match Phase.TESTING if tested and self._meant(release) != release.pair else release.ended_in:
-            case Phase.REGISTERED:
+            case Phase.REGISTERED | Phase.QUEUED:
                 return m.RestartedAtRegistration
             case Phase.AWAITING_REGISTRY_APPROVAL:
                 return m.RestartedAtRegistryGate
@@ -165,17 +166,33 @@ class Releases(Part[Release]):
                 raise NotNow("the tags that the gate was asked with still stand")
             if self.now - release.created_at >= self.rules.tag_grace:
                 return m.TagsNeverCame(**event.model_dump())
-        if isinstance(event, m.ModelDescribed) and release.phase != Phase.REGISTERED:
+        if isinstance(event, m.ModelDescribed) and release.phase == Phase.REGISTERED:
+            ahead = self._ahead(release) if self.rules.supersede == "queue" else None
+            return m.ModelDescribedBehind(**event.model_dump(), behind=ahead.id) if ahead else event
+        if isinstance(event, m.ModelDescribed):
             if dict(event.tags) == dict(release.tags):
                 raise NotNow("the tags are as they were")
             return m.EvidenceChanged(**event.model_dump())
         if release.phase == Phase.READY:
             return self._at_ready(release, event)
+        if release.phase == Phase.OBSERVING and isinstance(event, m.DeadlinePassed) and self._time_is_over(release, 0):
+            return m.ObservationTimeOver(**event.model_dump())
         if isinstance(event, m.ModelPromoted) and self.root.test_owner:
             return m.ModelPromotedWhileTestOwned(**event.model_dump())
         if isinstance(event, m.TestInferenceValidated) and self._meant(release) != release.pair:
             return m.TestedBeforeEnvironmentChanged(**event.model_dump())
         return event
+
+    def _ahead(self, release: Release) -> Release | None:
+        """The newest older version that is still on its way to production."""
+        on_its_way = (*r.UP_TO_READY, Phase.DEPLOYING_TO_PRODUCTION)
+        older = [other for other in self.open() if other.version < release.version and other.phase in on_its_way]
+        return older[-1] if older else None
+
+    def _time_is_over(self, release: Release, more: int) -> bool:
+        """Whether the time to observe it has passed, and at least one scoring, with so many more, was verified."""
+        time = self.rules.observation_time
+        return time is not None and self.now - release.since >= time and release.observed + more > 0
 
     def _meant(self, release: Release) -> Pair:
         """The pair that a deployment would make: the model, with the newer of its environment and what serves.
@@ -219,6 +236,8 @@ class Releases(Part[Release]):
             changed["ended_in"] = before.phase
         if begun and release.phase == Phase.DEPLOYING_TO_TEST:
             changed["environment"] = self._meant(release).environment
+        if begun and release.phase == Phase.OBSERVING:
+            changed["deadline"] = self.rules.observed_until(self.now)
         if release.phase == Phase.READY:
             changed |= self._held(release, event)
         if m.RequestApproval in then.commands:
@@ -278,8 +297,10 @@ class Releases(Part[Release]):
                 self.draft.update(desired=self.root.serving, production_owner="")
 
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
-        if isinstance(item, Release) and isinstance(event, m.ModelDescribed):
+        if isinstance(item, Release) and isinstance(event, m.ModelDescribed) and self.rules.supersede == "latest":
             yield from self._superseded(by=item)
+        if isinstance(item, Release) and item.phase in (Phase.OBSERVING, *r.ENDS):
+            yield from self._queue_moved()
         if isinstance(event, (m.ScoringVerified, m.ScoringRefused)) and isinstance(item, ScoringRun):
             yield from self._observed(item, event)
 
@@ -287,6 +308,12 @@ class Releases(Part[Release]):
         superseded = m.SupersededByNewer(root=self.root.id, successor=by.id)
         older = [release for release in self.open() if release.phase in r.UP_TO_READY and release.version < by.version]
         return [Line(RELEASE, superseded, release.id) for release in older]
+
+    def _queue_moved(self) -> list[Line]:
+        queued = [release for release in self.open() if release.phase == Phase.QUEUED]
+        if not queued or self._ahead(queued[0]):
+            return []
+        return [Line(RELEASE, m.QueueMoved(root=self.root.id), queued[0].id)]
 
     def champion_changed(self, by: str) -> list[Line]:
         waiting = (*r.AWAITING, Phase.READY)
@@ -331,7 +358,7 @@ class Releases(Part[Release]):
                 if isinstance(event, m.ScoringRefused):
                     reason = f"predictions refused: {'; '.join(event.problems)}"
                     observed = m.ObservationFailed(root=self.root.id, reason=reason)
-                elif release.observed + 1 >= self.rules.verified_scorings:
+                elif release.observed + 1 >= self.rules.verified_scorings or self._time_is_over(release, 1):
                     observed = m.ObservationPassed(root=self.root.id)
                 lines.append(Line(RELEASE, observed, release.id))
         return lines

@@ -81,6 +81,7 @@ EXAMPLES: dict[str, Any] = {
     "run": "performance-2026-01-31",
     "tag": "data_drift",
     "told_at": START,
+    "behind": f"{CIRCUIT}:1",
     "by": "erik@example.org",
     "author": "tess@example.org",
     "command_id": f"{CIRCUIT}:1.1.Example",
@@ -201,8 +202,9 @@ COMMANDS = sorted(every(m.Command), key=lambda command: command.__name__)
 DECIDED = {
     "release": """
         - | ModelRegistered, OlderModelRegistered
-        registered | CancelRequested, CommandPoisoned, DeadlinePassed, ModelDescribed, SupersededByNewer, TagsMissing,
-            TagsNeverCame
+        registered | CancelRequested, CommandPoisoned, DeadlinePassed, ModelDescribed, ModelDescribedBehind,
+            SupersededByNewer, TagsMissing, TagsNeverCame
+        queued | CancelRequested, DeadlinePassed, QueueMoved, SupersededByNewer
         awaiting registry approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected, ApprovalRequested,
             CancelRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, EvidenceChanged, GateCancelled,
             GateOverridden, GateSkipped, GateTimedOut, ModelRegisteredAgain, RegistryApproved, SupersededByNewer
@@ -222,7 +224,8 @@ DECIDED = {
             ProductionStillHeld, SupersededByNewer
         deploying to production | CommandPoisoned, DeadlinePassed, DeployedToProduction, OperationFailed,
             OperationStarted, ProductionWithheld, ReleaseRolledBack, StillRunning
-        observing | DeadlinePassed, ObservationCounted, ObservationFailed, ObservationPassed, ReleaseRolledBack
+        observing | DeadlinePassed, ObservationCounted, ObservationFailed, ObservationPassed, ObservationTimeOver,
+            ReleaseRolledBack
         live | ReleaseRolledBack
         errored | RestartedAtProduction, RestartedAtProductionGate, RestartedAtPromotion, RestartedAtReady,
             RestartedAtRegistration, RestartedAtRegistryGate, RestartedAtTest
