@@ -15,6 +15,7 @@ from functions import (
     ledger,
     operations,
     orders,
+    overview,
     pages,
     releases,
     schedules,
@@ -39,6 +40,7 @@ for module in (
     explanations,
     ledger,
     operations,
+    overview,
     pages,
     description,
 ):

@@ -21,6 +21,7 @@ class FleetDirectory:
         self.max_invocations = fleet.policy.max_parallel_invocations
         self._fleet = fleet
         self._circuits = tuple(fleet.circuits)
+        self._names = {circuit.key: circuit.name for circuit in fleet}
         self._by_sensor = {circuit.sensor_id: circuit.key for circuit in fleet}
         gates = fleet.policy.approval_groups
         common = Rules(
@@ -73,6 +74,10 @@ class FleetDirectory:
 
     def circuits(self) -> Sequence[str]:
         return self._circuits
+
+    def name(self, circuit: str) -> str:
+        """What people call the circuit; nothing when the configuration does not say."""
+        return self._names.get(circuit, "")
 
     def by_sensor(self, sensor: str) -> str | None:
         return self._by_sensor.get(sensor)

@@ -86,6 +86,34 @@ class Ledger:
         silent = self._silent(circuit, loaded.root.expected_since, first, last, {day.day for day in known})
         return sorted((*known, *silent), key=lambda day: day.day)
 
+    def states(
+        self, circuits: Sequence[str], first: date, last: date, roots: Mapping[str, Mapping[str, Any]]
+    ) -> Mapping[str, Mapping[str, DayState]]:
+        """The state of each day of some circuits, in key order; one range read a day and shard, between first and last.
+
+        `roots` are the rows of the index of circuits; a day that no circuit is expected to have is left out.
+        """
+        _span(first, last, FLEET_DAYS)
+        days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+        rows = [
+            row
+            for day in days
+            for shard in self._store.shards
+            for row in self._store.read_range(shard, *records.circuits_day_span(circuits[0], circuits[-1], day))
+        ]
+        wanted = set(circuits)
+        runs = [run for run in (Run.model_validate(row.body) for row in rows) if run.circuit in wanted]
+        known = {(day.circuit, day.day): day.state for day in self._days(runs)}
+        for circuit in circuits:
+            since = roots.get(circuit, {}).get("expected_since")
+            taken = {f"{day}" for day in days if (circuit, f"{day}") in known}
+            for silent in self._silent(circuit, datetime.fromisoformat(since) if since else None, first, last, taken):
+                known[circuit, silent.day] = silent.state
+        return {
+            circuit: {f"{day}": known[circuit, f"{day}"] for day in days if (circuit, f"{day}") in known}
+            for circuit in circuits
+        }
+
     def day(self, circuit: str, day: date) -> list[Run]:
         """The runs of one circuit's day, open and ended; one range read."""
         rows = self._store.read_range(self._store.shard_of(circuit), *records.day_span(circuit, day))

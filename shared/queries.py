@@ -59,11 +59,11 @@ class Queries:
         return self._listed("$done|", size, continuation)
 
     def open_releases(self) -> list[Mapping[str, Any]]:
-        """Every release under way, oldest first: in proportion to the fleet, not to its history."""
+        """Every release under way, oldest first: in proportion to what is under way."""
         found = [
             release
             for shard in self._store.shards
-            for row in self._store.read_range(shard, "$circuit|", "$circuit|~")
+            for row in self._store.read_range(shard, *records.OPEN_CIRCUITS)
             for release in row.body["releases"]
         ]
         return sorted(found, key=lambda release: str(release["created_at"]))
@@ -115,6 +115,16 @@ class Queries:
         first = opened(continuation, _DEAD) if continuation else "0"
         rows = self._store.read_range(records.DEAD, first, "~", checked(size) + 1)
         return page([{"id": row.key, **row.body} for row in rows], [_DEAD + row.key for row in rows], size)
+
+    def acts(self, size: int, continuation: str | None = None, until: datetime | None = None) -> Listing:
+        """What people did, newest first, from `until` (UTC) on backwards; one range read a shard."""
+        first = records.ACTS
+        if continuation:
+            first += opened(continuation, records.ACTS)
+        elif until:
+            first += records.newest_first(until)
+        rows = merged(self._store, first, f"{records.ACTS}~", checked(size) + 1)
+        return page([row.body for row in rows], [row.key for row in rows], size)
 
     def root(self, root: str) -> Mapping[str, Any] | None:
         """A root itself, or None while nothing was heard of it."""

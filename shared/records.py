@@ -9,6 +9,8 @@ Keys within a shard's partition, in the order in which they sort:
     $circuit|<circuit>       summary of a circuit and what is open under it
     $gate|<time>|<approval>  an open approval, oldest first
     $done|<newest first>|…   an ended release, newest first
+    $open|<circuit>          a circuit with a release, a rollback, a hold or a discrepancy open
+    $act|<newest first>|…    what a person did, newest first
     $day|<day>|<run>         a scoring run in the ledger, by day and circuit
     <root>|0                 the root itself          } one range read
     <root>|1|<letter>|<item> everything open          } loads both
@@ -37,14 +39,17 @@ from shared.domain.alerts.alert import ALERT, Alert
 from shared.domain.alerts.causes import Severity
 from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
+from shared.domain.discrepancy import Discrepancy
 from shared.domain.environment import Environment
 from shared.domain.fleet import FleetState
+from shared.domain.hold import Hold
 from shared.domain.lake import Lake
 from shared.domain.ledger import Run
 from shared.domain.machine import Decision, Item, Kind, Root
-from shared.domain.messages import Command, Event, LookAtGate, decode, encode
+from shared.domain.messages import Command, Event, LookAtGate, Person, decode, encode
 from shared.domain.monitoring import Monitor
 from shared.domain.release import GATES, RELEASE, Approval, Asked, Release
+from shared.domain.rollback import Rollback
 from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.scoring import ScoringRun
 from shared.domain.values import Channel
@@ -65,6 +70,9 @@ OPEN_GATES = ("$gate|", "$gate|~")
 """The range of a shard's open gates."""
 OPEN_ALERTS = "$alert|"
 """How the rows of a shard's open alerts begin."""
+OPEN_CIRCUITS = ("$open|", "$open|~")
+"""The range of a shard's circuits with something open: in proportion to what is under way, not to the fleet."""
+ACTS = "$act|"
 
 KINDS: dict[type[Item], Kind] = {
     **circuit_domain.KINDS,
@@ -143,6 +151,11 @@ def days_span(first: date, last: date) -> tuple[str, str]:
 def day_span(circuit: str, day: date) -> tuple[str, str]:
     """The ledger's rows of one circuit's day."""
     return f"$day|{day}|{circuit}@", f"$day|{day}|{circuit}@~"
+
+
+def circuits_day_span(first: str, last: str, day: date) -> tuple[str, str]:
+    """The ledger's rows of a day, from one circuit to another."""
+    return f"$day|{day}|{first}@", f"$day|{day}|{last}@~"
 
 
 def standing_span(root: str, first: date, last: date) -> tuple[str, str]:
@@ -241,6 +254,7 @@ def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime, trac
     ]
     found += _gates(root, loaded, decision)
     found += _alerts(root, loaded, decision)
+    found += _act(event, decision, now)
     if isinstance(root, Circuit):
         found += _indexes(root, loaded, decision, now)
         found += _champion(root, loaded, now)
@@ -336,7 +350,47 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
     releases = [brief(i) for i in open_items if isinstance(i, Release) and i.phase not in RELEASE.ends]
     summary = {**circuit.model_dump(mode="json"), "releases": releases, "at": now.isoformat()}
     found.append(Write("put", Row(f"$circuit|{circuit.id}", summary)))
+    was, now_open = _open(loaded.items.values()), _open(open_items)
+    if now_open:
+        found.append(Write("put", Row(open_key(circuit.id), {"circuit": circuit.id, **now_open})))
+    elif was:
+        found.append(Write("delete", Row(open_key(circuit.id), {})))
     return found
+
+
+def _open(items: Iterable[Item]) -> dict[str, Any]:
+    """What is open of a circuit that people may have to do with; nothing when nothing is."""
+    standing = [item for item in items if item.phase not in KINDS[type(item)].ends]
+    briefs: dict[str, Any] = {
+        "releases": [brief(item) for item in standing if isinstance(item, Release)],
+        "holds": [_named(item, ("by", "why")) for item in standing if isinstance(item, Hold)],
+        "discrepancies": [_named(item, ("found", "recorded")) for item in standing if isinstance(item, Discrepancy)],
+        "rollbacks": [_named(item, ("reason",)) for item in standing if isinstance(item, Rollback)],
+    }
+    return briefs if any(briefs.values()) else {}
+
+
+def _named(item: Item, names: Iterable[str]) -> dict[str, Any]:
+    return item.model_dump(mode="json", include={"id", "phase", "since", "deadline", *names})
+
+
+def _act(event: Event, decision: Decision, now: datetime) -> list[Write]:
+    """What a person did, for the list of who did what when; nothing for what nobody did."""
+    person: Person | None = getattr(event, "person", None)
+    by = person.username if person else getattr(event, "asked_by", "")
+    if not by or not decision.history:
+        return []
+    line = decision.history[0]
+    told = event.shown()
+    body = {
+        "at": now.isoformat(),
+        "by": by,
+        "act": type(event).__name__,
+        "root": event.root,
+        "moved": [{"item": line.item, "event": line.event, "after": line.after} for line in decision.history],
+        **{name: told[name] for name in ("decision", "approval", "reason", "comment") if told.get(name)},
+    }
+    return [Write("put", Row(f"{ACTS}{newest_first(now)}|{safe(line.item)}|{line.sequence:06d}", body))]
 
 
 def _ledger(item: ScoringRun) -> list[Write]:
@@ -362,7 +416,12 @@ def _gate(circuit: str, release: Asked, approval: Approval) -> dict[str, Any]:
     """An open gate, and the look at it where people answer outside."""
     look = LookAtGate(root=circuit, item=release.id, step=release.step, approval=approval.id)
     outside = approval.channel is not Channel.PRODUCT
-    return {"circuit": circuit, "release": release.id, "look": encode(look) if outside else None}
+    return {
+        "circuit": circuit,
+        "release": release.id,
+        "look": encode(look) if outside else None,
+        **approval.model_dump(mode="json", include={"id", "gate", "requested_at", "expires_at"}),
+    }
 
 
 def is_asked(release: Asked) -> bool:
@@ -387,6 +446,10 @@ def alert_key(alert: Alert) -> str:
 def alerted_key(key: str) -> str:
     """The index row of a key's newest alert."""
     return f"$alerted|{safe(key)}"
+
+
+def open_key(circuit: str) -> str:
+    return f"$open|{circuit}"
 
 
 def done_key(release: Release) -> str:

@@ -21,6 +21,7 @@ from shared.handlers import Ports
 from shared.hooks import Hooks
 from shared.identity import Tokens
 from shared.ledger import Ledger
+from shared.overview import Overview
 from shared.ports import ApprovalChannel, Clock, Documents, Lake, StateStore, Topic, WorkQueue
 from shared.queries import Queries
 from shared.request_keys import RequestKeys
@@ -44,6 +45,7 @@ class Wired:
     gate_answers: GateAnswers
     request_keys: RequestKeys
     ledger: Ledger
+    overview: Overview
     rescoring: Rescoring
     tokens: Tokens
 
@@ -90,6 +92,7 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
         gate_answers=GateAnswers(application, queries),
         request_keys=RequestKeys(application.ports.store, application.ports.clock),
         ledger=ledger,
+        overview=Overview(application.ports.store, directory, ledger, application.ports.clock),
         rescoring=Rescoring(application, ledger),
         tokens=Tokens(
             settings.issuer,

@@ -74,6 +74,10 @@ ROUTES = {
     "show_me": ("GET", "me"),
     "show_openapi": ("GET", "openapi.json"),
     "no_such_route": ("", "{*path}"),
+    "show_needs": ("GET", "overview/needs"),
+    "list_glances": ("GET", "overview/circuits"),
+    "list_days_of_circuits": ("GET", "overview/days"),
+    "list_acts": ("GET", "audit"),
 }
 UNDECLARED = {
     "on_devops_hook": "Azure DevOps alone calls it",
