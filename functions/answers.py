@@ -23,6 +23,7 @@ from shared.domain.release import Approval
 from shared.domain.rollback import Rollback
 from shared.domain.update import Standing
 from shared.domain.values import Pair
+from shared.overview import Health as CircuitHealth
 
 if TYPE_CHECKING:
     CircuitItem = Item
@@ -429,3 +430,194 @@ class Health(Shown):
 
     status: str
     time: datetime
+
+
+class Waiting(Shown):
+    """How many wait, and since when the first has (UTC); nobody waits: null."""
+
+    waiting: int
+    oldest: datetime | None = None
+
+
+class SlotsHeld(Shown):
+    """Who holds slots of one kind, and how many there are."""
+
+    kind: str
+    limit: int
+    holders: tuple[str, ...]
+
+
+class BacklogShown(Shown):
+    """What waits to be done: on the queue, in the outbox, overdue; and who holds slots. Times are UTC."""
+
+    at: datetime
+    queue: Waiting
+    outbox: Waiting
+    due: Waiting
+    slots: tuple[SlotsHeld, ...]
+
+
+class GateBrief(Shown):
+    """An open gate in a list."""
+
+    id: str
+    circuit: str
+    release: str
+    gate: str
+    requested_at: datetime
+    expires_at: datetime
+
+
+class OpenBrief(Shown):
+    """Something open under a circuit, in a list."""
+
+    circuit: str
+    id: str
+    phase: str
+    since: datetime
+    deadline: datetime | None
+
+
+class HoldBrief(OpenBrief):
+    """A hold, by whom and why."""
+
+    by: str
+    why: str
+
+
+class DiscrepancyBrief(OpenBrief):
+    """What production serves, and what is recorded."""
+
+    found: Pair | None
+    recorded: Pair | None
+
+
+class RollbackBrief(OpenBrief):
+    """A rollback under way, and why."""
+
+    reason: str
+
+
+class Needs(Shown):
+    """What needs a person, each list the most pressing first; `under_way` counts releases."""
+
+    at: datetime
+    approvals: tuple[GateBrief, ...]
+    more_approvals: bool
+    went_wrong: tuple[ReleaseBrief, ...]
+    slow: tuple[ReleaseBrief, ...]
+    holds: tuple[HoldBrief, ...]
+    discrepancies: tuple[DiscrepancyBrief, ...]
+    rollbacks: tuple[RollbackBrief, ...]
+    under_way: int
+
+
+class Glance(Shown):
+    """One circuit in a few words: `says` is what is the matter, the worst first; `days` are the newest days' states."""
+
+    circuit: str
+    plant: str
+    name: str
+    serving: Pair | None
+    verified: bool
+    newest_reading: datetime | None
+    days: Mapping[str, DayState]
+    releases: tuple[ReleaseBrief, ...]
+    update: Standing | None
+    health: CircuitHealth
+    says: tuple[str, ...]
+
+
+class Plant(Shown):
+    """A plant, and how many circuits it has."""
+
+    plant: str
+    circuits: int
+
+
+class Glances(PageOf):
+    """Circuits at a glance, in key order, and every plant."""
+
+    circuits: tuple[Glance, ...]
+    plants: tuple[Plant, ...]
+
+
+class DaysOfCircuit(Shown):
+    """One circuit's days; a day that it was not expected to have is left out."""
+
+    circuit: str
+    name: str
+    days: Mapping[str, DayState]
+
+
+class DaysOfCircuits(PageOf):
+    """Days by circuits, in key order."""
+
+    circuits: tuple[DaysOfCircuit, ...]
+
+
+Point = tuple[datetime, float]
+"""An hour (UTC) and a value."""
+ForecastPointShown = tuple[datetime, float, float, float]
+"""An hour (UTC), its forecast, and the interval's lower and upper bound."""
+
+
+class DaysForecast(Shown):
+    """The forecast that stands for a day; error (in the target's unit) and coverage over the hours measured so far."""
+
+    day: str
+    run: str
+    pair: Pair | None
+    hours: int
+    mae: float | None
+    coverage: float | None
+    points: tuple[ForecastPointShown, ...]
+
+
+class CircuitSeries(Shown):
+    """Forecasts beside what was measured, and what served from when on, the newest first."""
+
+    circuit: str
+    target: str
+    measured: tuple[Point, ...]
+    forecasts: tuple[DaysForecast, ...]
+    changes: tuple[Champion, ...]
+
+
+class TestSeries(Shown):
+    """A test forecast beside what was measured, and the forecast of what serves for the same hours."""
+
+    __test__ = False  # pytest takes the name for a test's
+
+    target: str
+    measured: tuple[Point, ...]
+    test: tuple[ForecastPointShown, ...]
+    serving: tuple[ForecastPointShown, ...]
+
+
+class ActMoved(Shown):
+    """What an act moved: the item, the event that was recorded, and the phase after it."""
+
+    item: str
+    event: str
+    after: str
+
+
+class Act(Shown):
+    """What a person did (UTC): an answer to a gate, an order, a scoring asked for, a dead letter replayed."""
+
+    at: datetime
+    by: str
+    act: str
+    root: str
+    moved: tuple[ActMoved, ...]
+    decision: str = ""
+    approval: str = ""
+    reason: str = ""
+    comment: str = ""
+
+
+class Acts(PageOf):
+    """What people did, newest first."""
+
+    acts: tuple[Act, ...]

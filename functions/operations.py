@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functions.answers import DeadLetter, DeadLetters, Health, Replayed
+from functions.answers import BacklogShown, DeadLetter, DeadLetters, Health, Replayed
 from functions.endpoints import Answered, Endpoints, found
 from functions.http import Refused
 from functions.parameters import LetterId, Operator, Page
@@ -36,6 +36,12 @@ def replay_dead_letter(person: Operator, letter: LetterId) -> Answered[Replayed]
     except Permanent as still:
         raise Refused(409, "Still not possible", str(still)) from still
     return Answered(Replayed(id=letter, result=replay.result), 208 if replay.repeated else 200)
+
+
+@bp.get("backlog", fleeting={"at"})
+def show_backlog() -> BacklogShown:
+    """What waits to be done and since when: on the queue, in the outbox, overdue; and who holds slots."""
+    return BacklogShown.model_validate(wired().backlog.look())
 
 
 @bp.get("health", anybody=True, fleeting={"time"})

@@ -1,51 +1,82 @@
-"""The overview over HTTP: what needs a person, every circuit at a glance, and who did what."""
+"""The overview over HTTP: what needs a person, circuits at a glance, forecasts and measurements, who did what."""
 
 from __future__ import annotations
 
-import azure.functions as func
+from pydantic import Field
 
-from functions.http import answer, answers_problems, caller, days_of, page_of, time_of
-from shared.overview import show_of
+from functions.answers import Acts, CircuitSeries, DaysOfCircuits, Glances, Needs, TestSeries
+from functions.endpoints import Endpoints, found
+from functions.http import NotFound
+from functions.parameters import At, CircuitId, Days, Page, PageOfDays, ReleaseId
+from shared.overview import Show
 from shared.wiring import wired
 
-bp = func.Blueprint()
+bp = Endpoints()
 
 
-@bp.route("overview/needs", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def show_needs(req: func.HttpRequest) -> func.HttpResponse:
+class PageOfGlances(Page):
+    """A part of the circuits: of one plant, with a text in key or name, in a certain state; where these are given."""
+
+    plant: str = Field("", pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$", description="a plant such as P001")
+    text: str = Field("", max_length=100, description="at most 100 characters of a key or a name")
+    show: Show = Field(Show.ALL, description=", ".join(Show))
+
+
+class PageOfDaysOfCircuits(PageOfDays):
+    """A part of the circuits, and a span of days."""
+
+    plant: str = Field("", pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$", description="a plant such as P001")
+    text: str = Field("", max_length=100, description="at most 100 characters of a key or a name")
+
+
+class PageOfActs(At, Page):
+    """A part of what people did, from a time on backwards."""
+
+
+@bp.get("overview/needs", fleeting={"at"})
+def show_needs() -> Needs:
     """What needs a person now: open gates, releases that went wrong or are slow, holds, discrepancies."""
-    caller(req)
-    return answer(wired().overview.needs())
+    return Needs.model_validate(wired().overview.needs())
 
 
-@bp.route("overview/circuits", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_glances(req: func.HttpRequest) -> func.HttpResponse:
-    """Every circuit at a glance; `plant`, `text` and `show` (all, under way, waits for people, held) choose some."""
-    caller(req)
-    chosen = {name: req.params.get(name, "")[:100] for name in ("plant", "text")}
-    listing = wired().overview.circuits(*page_of(req), **chosen, show=show_of(req.params.get("show", "")))
+@bp.get("overview/circuits")
+def list_glances(query: PageOfGlances) -> Glances:
+    """Every circuit at a glance; `plant`, `text` and `show` leave the others out."""
+    listing = wired().overview.circuits(query.size, query.continuation, query.plant, query.text, query.show)
     plants = wired().overview.plants()
-    return answer({"circuits": listing.entries, "continuation": listing.continuation, "plants": plants})
+    return Glances.model_validate({"circuits": listing.entries, "continuation": listing.continuation, "plants": plants})
 
 
-@bp.route("overview/days", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_days_of_circuits(req: func.HttpRequest) -> func.HttpResponse:
-    """Days by circuits: how each day of each circuit stands; `plant` and `text` choose circuits."""
-    caller(req)
-    chosen = {name: req.params.get(name, "")[:100] for name in ("plant", "text")}
-    span = days_of(req, wired().application.ports.clock.now().date())
-    listing = wired().overview.days(*span, *page_of(req), **chosen)
-    return answer({"circuits": listing.entries, "continuation": listing.continuation})
+@bp.get("overview/days")
+def list_days_of_circuits(query: PageOfDaysOfCircuits) -> DaysOfCircuits:
+    """How each day of each circuit stands; `plant` and `text` leave the others out."""
+    span = query.span(wired().application.ports.clock.now().date())
+    listing = wired().overview.days(*span, query.size, query.continuation, query.plant, query.text)
+    return DaysOfCircuits.model_validate({"circuits": listing.entries, "continuation": listing.continuation})
 
 
-@bp.route("audit", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-@answers_problems
-def list_acts(req: func.HttpRequest) -> func.HttpResponse:
-    """Who did what when, newest first; `date` (a day's end, or a time) is where the list begins."""
-    caller(req)
-    until = time_of(req, "date", wired().application.ports.clock.now()) if req.params.get("date") else None
-    listing = wired().queries.acts(*page_of(req), until)
-    return answer({"acts": listing.entries, "continuation": listing.continuation})
+@bp.get("circuits/{circuit}/series")
+def show_series(circuit: CircuitId, query: Days) -> CircuitSeries:
+    """The circuit's standing forecasts beside what was measured, each day's error, and which model served when."""
+    span = query.span(wired().application.ports.clock.now().date())
+    return CircuitSeries.model_validate(wired().series.of_circuit(_configured(circuit), *span))
+
+
+@bp.get("releases/{release}/test-series")
+def show_test_series(release: ReleaseId) -> TestSeries:
+    """The forecast of a release's test inference beside what was measured, and beside what serves."""
+    shown = found(wired().queries.release(release), "release", release)
+    return TestSeries.model_validate(wired().series.of_test(_configured(shown["circuit"]), shown["test"]))
+
+
+@bp.get("audit")
+def list_acts(query: PageOfActs) -> Acts:
+    """Who did what when, newest first; `date` is where the list begins."""
+    listing = wired().queries.acts(query.size, query.continuation, query.at)
+    return Acts.model_validate({"acts": listing.entries, "continuation": listing.continuation})
+
+
+def _configured(circuit: str) -> str:
+    if circuit not in wired().application.directory.circuits():
+        raise NotFound(f"there is no circuit {circuit!r}")
+    return circuit

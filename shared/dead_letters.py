@@ -77,8 +77,11 @@ class DeadLetters:
         if "body" not in letter:
             raise Invalid("body", "was not kept whole, so it cannot be replayed", f"up to {BODY_LIMIT} characters")
         result = replayer(letter["body"])
-        marks = {"replayed_at": self._clock.now().isoformat(), "replayed_by": by, "replay_result": result}
+        now = self._clock.now()
+        marks = {"replayed_at": now.isoformat(), "replayed_by": by, "replay_result": result}
         self._store.commit(records.DEAD, [Write("put", Row(identity, {**row.body, **marks}))])
+        done = records.act(now, by, "DeadLetterReplayed", records.DEAD, identity, told={"reason": result})
+        self._store.commit(self._store.shard_of(records.DEAD), [Write("put", done)])
         return Replay(result)
 
     def _whole(self, row: Row) -> Mapping[str, Any]:

@@ -22,6 +22,8 @@ class FleetDirectory:
         self._fleet = fleet
         self._circuits = tuple(fleet.circuits)
         self._names = {circuit.key: circuit.name for circuit in fleet}
+        self._sensors = {circuit.key: circuit.sensor_id for circuit in fleet}
+        self._targets = {circuit.key: circuit.target_column for circuit in fleet}
         self._by_sensor = {circuit.sensor_id: circuit.key for circuit in fleet}
         gates = fleet.policy.approval_groups
         common = Rules(
@@ -78,6 +80,14 @@ class FleetDirectory:
     def name(self, circuit: str) -> str:
         """What people call the circuit; nothing when the configuration does not say."""
         return self._names.get(circuit, "")
+
+    def sensor(self, circuit: str) -> str:
+        """The sensor of a configured circuit."""
+        return self._sensors[circuit]
+
+    def target(self, circuit: str) -> str:
+        """The column that a configured circuit forecasts."""
+        return self._targets[circuit]
 
     def by_sensor(self, sensor: str) -> str | None:
         return self._by_sensor.get(sensor)

@@ -13,7 +13,6 @@ from shared.domain.ledger import PUBLISHED, DayState
 from shared.domain.release import AWAITING, Phase
 from shared.domain.rules import Rules
 from shared.domain.values import split_circuit
-from shared.errors import Invalid
 from shared.ledger import Ledger
 from shared.ports import Clock, Row, StateStore
 from shared.queries import Listing, checked, merged, opened, token
@@ -260,11 +259,3 @@ def _is_slow(release: Mapping[str, Any], now: datetime) -> bool:
         return False
     since, deadline = datetime.fromisoformat(release["since"]), datetime.fromisoformat(release["deadline"])
     return now > since + (deadline - since) * OVERDUE_SHARE
-
-
-def show_of(text: str) -> Show:
-    """What is to be shown, from a query's parameter; raises `Invalid`."""
-    try:
-        return Show(text or Show.ALL)
-    except ValueError:
-        raise Invalid("show", f"is {text!r:.40}", ", ".join(Show)) from None

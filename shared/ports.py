@@ -266,6 +266,10 @@ class WorkQueue(Protocol):
 
     def send(self, message: str, delay_seconds: float = 0) -> None: ...
 
+    def waiting(self) -> int:
+        """About how many commands wait, those that are delayed and those that are worked on included."""
+        ...
+
 
 class Documents(Protocol):
     """JSON documents too large for a row: evidence, scoring requests, dead letters' bodies."""
@@ -275,6 +279,16 @@ class Documents(Protocol):
         ...
 
     def read(self, path: str) -> Mapping[str, Any] | None: ...
+
+
+@dataclass(frozen=True)
+class ForecastPoint:
+    """One step of a forecast: the hour it is of (UTC), and the interval that should hold 90 % of what comes."""
+
+    at: datetime
+    forecast: float
+    lower: float
+    upper: float
 
 
 class Lake(Protocol):
@@ -331,6 +345,19 @@ class Lake(Protocol):
 
     def read_page(self, run_id: str, name: str) -> bytes | None:
         """A page that a monitoring run wrote, named as its findings name it; None when it is not there."""
+        ...
+
+    def read_forecast(self, uri: str) -> Sequence[ForecastPoint]:
+        """A forecast file's points by time; none where there is no such file."""
+        ...
+
+    def hourly_readings(
+        self, sensor_id: str, column: str, first: datetime, last: datetime
+    ) -> Sequence[tuple[datetime, float]]:
+        """The means of one column of one sensor by hour (UTC), from first to last; hours without a value are left out.
+
+        Reads the days of the span and no others.
+        """
         ...
 
 

@@ -381,16 +381,31 @@ def _act(event: Event, decision: Decision, now: datetime) -> list[Write]:
     if not by or not decision.history:
         return []
     line = decision.history[0]
-    told = event.shown()
-    body = {
-        "at": now.isoformat(),
-        "by": by,
-        "act": type(event).__name__,
-        "root": event.root,
-        "moved": [{"item": line.item, "event": line.event, "after": line.after} for line in decision.history],
-        **{name: told[name] for name in ("decision", "approval", "reason", "comment") if told.get(name)},
-    }
-    return [Write("put", Row(f"{ACTS}{newest_first(now)}|{safe(line.item)}|{line.sequence:06d}", body))]
+    moved = [{"item": line.item, "event": line.event, "after": line.after} for line in decision.history]
+    told = {name: value for name, value in event.shown().items() if name in _TOLD and value}
+    return [Write("put", act(now, by, type(event).__name__, event.root, f"{line.item}|{line.sequence}", moved, told))]
+
+
+_TOLD = ("decision", "approval", "reason", "comment")
+
+
+def act(
+    at: datetime,
+    by: str,
+    name: str,
+    root: str,
+    key: str,
+    moved: Sequence[Mapping[str, Any]] = (),
+    told: Mapping[str, Any] | None = None,
+) -> Row:
+    """What a person did; `key` tells it from what else was done at the same time."""
+    body = {"at": at.isoformat(), "by": by, "act": name, "root": root, "moved": list(moved), **(told or {})}
+    return Row(f"{ACTS}{newest_first(at)}|{safe(key)}", body)
+
+
+def given_at(row: Row) -> datetime:
+    """When the command of an outbox row was given, or for when that of a due row is."""
+    return datetime.strptime(row.key.split("|")[1], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
 
 
 def _ledger(item: ScoringRun) -> list[Write]:

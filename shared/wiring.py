@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any
 
 from shared.application import Application
+from shared.backlog import Backlog
 from shared.clock import SystemClock
 from shared.configuration import Fleet, load_fleet
 from shared.dead_letters import Replayer
@@ -26,9 +27,11 @@ from shared.ports import ApprovalChannel, Clock, Documents, Lake, StateStore, To
 from shared.queries import Queries
 from shared.request_keys import RequestKeys
 from shared.rescoring import Rescoring
+from shared.series import Series
 from shared.settings import LOCAL, Settings, SettingsError
 from shared.sign_in import SignIn
 from shared.signals import Signals
+from shared.slots import INVOCATION, TRAINING
 from shared.subscriptions import Source
 from shared.telemetry import OFF, Telemetry
 
@@ -46,6 +49,8 @@ class Wired:
     request_keys: RequestKeys
     ledger: Ledger
     overview: Overview
+    series: Series
+    backlog: Backlog
     rescoring: Rescoring
     tokens: Tokens
 
@@ -93,6 +98,10 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
         request_keys=RequestKeys(application.ports.store, application.ports.clock),
         ledger=ledger,
         overview=Overview(application.ports.store, directory, ledger, application.ports.clock),
+        backlog=Backlog(
+            application.ports.store, application.ports.queue, application.slots, application.ports.clock, _limits(fleet)
+        ),
+        series=Series(application.ports.store, application.ports.lake, directory),
         rescoring=Rescoring(application, ledger),
         tokens=Tokens(
             settings.issuer,
@@ -102,6 +111,11 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
             None if settings.mode == LOCAL else dict(settings.group_names),
         ),
     )
+
+
+def _limits(fleet: Fleet) -> Mapping[str, int]:
+    """How many of each kind of slot there are."""
+    return {TRAINING: fleet.policy.max_parallel_training, INVOCATION: fleet.policy.max_parallel_invocations}
 
 
 def telemetry(environment: Mapping[str, str]) -> Telemetry:

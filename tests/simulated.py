@@ -23,7 +23,7 @@ from shared.domain.values import (
     model_name,
 )
 from shared.errors import Permanent, Transient
-from shared.ports import Ask, Asked, Findings
+from shared.ports import Ask, Asked, Findings, ForecastPoint
 
 PROMOTION, TEST_DEPLOYMENT, PRODUCTION_DEPLOYMENT = "promotion", "test deployment", "production deployment"
 ENVIRONMENT_PROMOTION = "environment promotion"
@@ -107,6 +107,9 @@ class SimulatedQueue:
         if self.down:
             raise Transient("the queue does not answer")
         self.messages.append(Message(message, self._clock.now() + timedelta(seconds=delay_seconds)))
+
+    def waiting(self) -> int:
+        return len(self.messages)
 
     def visible(self) -> list[Message]:
         return [message for message in self.messages if message.visible_at <= self._clock.now()]
@@ -251,6 +254,20 @@ class SimulatedLake:
             self.published[circuit, day] = attempt_uri
             self.publications[circuit, day] += 1
         return f"memory://predictions/{circuit}/{day}"
+
+    def read_forecast(self, uri: str) -> Sequence[ForecastPoint]:
+        circuit, _, day = uri.removeprefix("memory://predictions/").partition("/")
+        made = self.attempts.get(self.published.get((circuit, day), uri))
+        if made is None:
+            return []
+        origin = datetime.fromisoformat(str(made.origin))
+        return [ForecastPoint(origin + timedelta(hours=hour), 50.0, 45.0, 55.0) for hour in range(1, 25)]
+
+    def hourly_readings(
+        self, sensor_id: str, column: str, first: datetime, last: datetime
+    ) -> Sequence[tuple[datetime, float]]:
+        hours = int((last - first) / timedelta(hours=1))
+        return [(first + timedelta(hours=hour), 51.0) for hour in range(hours + 1)]
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,9 @@ ROUTES = {
     "list_glances": ("GET", "overview/circuits"),
     "list_days_of_circuits": ("GET", "overview/days"),
     "list_acts": ("GET", "audit"),
+    "show_backlog": ("GET", "backlog"),
+    "show_series": ("GET", "circuits/{circuit}/series"),
+    "show_test_series": ("GET", "releases/{release}/test-series"),
 }
 UNDECLARED = {
     "on_devops_hook": "Azure DevOps alone calls it",

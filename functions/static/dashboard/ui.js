@@ -97,10 +97,10 @@ export function Failure({ error, retry, stale }) {
 export const Notice = ({ tone = "none", children }) =>
   html`<div class="notice ${tone}"><${Shape} tone=${tone} /><div>${children}</div></div>`;
 
-/** A table that scrolls inside itself on a narrow screen; `head` are texts, `children` its rows. */
-export const Table = ({ label, head, children }) => html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
-  <table>
-    <thead><tr>${head.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+/** A table that scrolls inside itself on a narrow screen; `head` are texts, `children` its rows, `fit`: no wider than it must. */
+export const Table = ({ label, head, children, fit, numbers }) => html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
+  <table class=${fit && "fit"}>
+    <thead><tr>${head.map((name, n) => html`<th scope="col" class=${numbers && n > 0 && "number"}>${name}</th>`)}</tr></thead>
     <tbody>${children}</tbody>
   </table>
 </div>`;

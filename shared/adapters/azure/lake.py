@@ -13,7 +13,7 @@ from shared.domain.monitoring import FLEET
 from shared.domain.monitoring.messages import Finding, Scope
 from shared.domain.values import Stage, split_circuit
 from shared.errors import Permanent
-from shared.ports import Findings
+from shared.ports import Findings, ForecastPoint
 
 if TYPE_CHECKING:
     from ml.monitor_messages import CircuitFinding
@@ -146,6 +146,31 @@ class UriLake:
         published = published_uri(self._uri, *split_circuit(circuit), date.fromisoformat(day))
         publish(attempt_uri, published)
         return published
+
+    def read_forecast(self, uri: str) -> Sequence[ForecastPoint]:
+        from ml.predictions import PredictionsUnreadable, read_predictions
+
+        try:
+            rows = read_predictions(uri).to_pylist()
+        except FileNotFoundError:
+            return []
+        except PredictionsUnreadable as error:
+            raise Permanent(str(error)) from error
+        return [ForecastPoint(row["timestamp"], row["forecast"], row["lower"], row["upper"]) for row in rows]
+
+    def hourly_readings(
+        self, sensor_id: str, column: str, first: datetime, last: datetime
+    ) -> Sequence[tuple[datetime, float]]:
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        from etl.hourly_readings import hourly_readings
+
+        try:
+            return hourly_readings(self.table_uri, sensor_id, column, first, last)
+        except TableNotFoundError:
+            return []
+        except DeltaError as error:
+            raise Permanent(f"the readings of {sensor_id} cannot be read: {error}") from error
 
 
 def finding_of(found: CircuitFinding) -> Finding:

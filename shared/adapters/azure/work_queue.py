@@ -22,3 +22,9 @@ class StorageWorkQueue:
             self._queue.send_message(message, visibility_timeout=delay or None)
         except AzureError as error:
             raise Transient(f"the work queue did not take a command: {error}") from error
+
+    def waiting(self) -> int:
+        try:
+            return int(self._queue.get_queue_properties().approximate_message_count or 0)
+        except AzureError as error:
+            raise Transient(f"the work queue did not say how many commands wait: {error}") from error

@@ -109,6 +109,6 @@ function Tile({ glance }) {
     <span class="name"><span>${circuit}</span><span><${Shape} tone=${health} /><span class="hidden">${WORDS[health]}</span></span></span>
     ${name && html`<span class="line">${name}</span>`}
     <span class="line strong">${serving ? html`model ${serving.model}${!glance.verified && ", not proved yet"}` : "serves nothing"}${newest && ` · forecast of ${newest.slice(5)}`}</span>
-    ${says.slice(0, 2).map((text) => html`<span class="line">${text}</span>`)}
+    ${says.filter((text) => text !== "nothing serves").slice(0, 2).map((text) => html`<span class="line">${text}</span>`)}
   <//>`;
 }
