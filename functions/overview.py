@@ -17,7 +17,7 @@ bp = Endpoints()
 class PageOfGlances(Page):
     """A part of the circuits: of one plant, with a text in key or name, in a certain state; where these are given."""
 
-    plant: str = Field("", pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$", description="a plant such as P001")
+    plant: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$", description="a plant such as P001")
     text: str = Field("", max_length=100, description="at most 100 characters of a key or a name")
     show: Show = Field(Show.ALL, description=", ".join(Show))
 
@@ -25,7 +25,7 @@ class PageOfGlances(Page):
 class PageOfDaysOfCircuits(PageOfDays):
     """A part of the circuits, and a span of days."""
 
-    plant: str = Field("", pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$", description="a plant such as P001")
+    plant: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$", description="a plant such as P001")
     text: str = Field("", max_length=100, description="at most 100 characters of a key or a name")
 
 
@@ -42,7 +42,7 @@ def show_needs() -> Needs:
 @bp.get("overview/circuits")
 def list_glances(query: PageOfGlances) -> Glances:
     """Every circuit at a glance; `plant`, `text` and `show` leave the others out."""
-    listing = wired().overview.circuits(query.size, query.continuation, query.plant, query.text, query.show)
+    listing = wired().overview.circuits(query.size, query.continuation, query.plant or "", query.text, query.show)
     plants = wired().overview.plants()
     return Glances.model_validate({"circuits": listing.entries, "continuation": listing.continuation, "plants": plants})
 
@@ -51,7 +51,7 @@ def list_glances(query: PageOfGlances) -> Glances:
 def list_days_of_circuits(query: PageOfDaysOfCircuits) -> DaysOfCircuits:
     """How each day of each circuit stands; `plant` and `text` leave the others out."""
     span = query.span(wired().application.ports.clock.now().date())
-    listing = wired().overview.days(*span, query.size, query.continuation, query.plant, query.text)
+    listing = wired().overview.days(*span, query.size, query.continuation, query.plant or "", query.text)
     return DaysOfCircuits.model_validate({"circuits": listing.entries, "continuation": listing.continuation})
 
 

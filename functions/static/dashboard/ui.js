@@ -131,7 +131,7 @@ export function OrderDialog({ order, close, done }) {
       return setError(new Problem(0, { title: "Not sent", detail: `Write at least ${least} characters.` }));
     setSending(true);
     try {
-      const answer = await post(order.path, order.body(reason.trim(), key.current), key.current);
+      const answer = await post(order.path, order.body(reason.trim()), key.current);
       done(answer);
     } catch (failed) {
       setError(failed);

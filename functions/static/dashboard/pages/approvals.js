@@ -73,7 +73,7 @@ function Batch({ chosen, answers, done }) {
     setSending(true);
     try {
       const gates = chosen.map((one) => ({ approval: one.id, digest: one.digest, decision: answers[one.id] }));
-      done(await post("approvals/batch", { decision: "approve", comment: comment.trim(), request: request.current, gates }, request.current));
+      done(await post("approvals/batch", { decision: "approve", comment: comment.trim(), gates }, request.current));
       announce("The answers were sent; each has a result of its own.");
     } catch (failed) {
       setError(failed);
@@ -197,7 +197,7 @@ function Decide({ approval, changed, me, refresh }) {
       title: `Override what blocks ${approval.release}?`,
       says: "The gate is asked again, and everybody who answers it is shown your name and reason. It is no approval.",
       path: `approvals/${encodeURIComponent(approval.id)}/override`,
-      body: (reason, request) => ({ digest: approval.digest, reason, request }),
+      body: (reason) => ({ digest: approval.digest, reason }),
       verb: "Override",
       danger: true,
       least: 10,

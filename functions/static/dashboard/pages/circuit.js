@@ -53,7 +53,7 @@ export default function Circuit({ circuit }) {
 function Actions({ circuit, hold, done }) {
   const why = useRefusal();
   const [version, setVersion] = useState("");
-  const reasons = (reason, request) => ({ reason, request });
+  const reasons = (reason) => ({ reason });
   const choices = circuit.proved.filter((proved) => proved.pair.model !== circuit.serving?.model);
   return html`<div class="buttons">
     ${hold
@@ -67,7 +67,7 @@ function Actions({ circuit, hold, done }) {
       verb: "Roll back",
       danger: true,
       path: `circuits/${circuit.id}/rollback`,
-      body: (reason, request) => ({ reason, request, ...(version && { version: Number(version) }) }),
+      body: (reason) => ({ reason, ...(version && { version: Number(version) }) }),
       told: "Rollback: begun.",
       fields: choices.length > 1 && html`<label>Back to<select value=${version} onChange=${(event) => setVersion(event.target.value)}>
         <option value="">the last that proved itself (model ${choices[0].pair.model})</option>

@@ -10,7 +10,7 @@ import { Badge, CircuitLink, Facts, Heading, Loaded, Notice, OrderButton, Phase,
 
 const ENDED = ["live", "rejected", "expired", "failed", "errored", "superseded", "rolled back", "refused", "cancelled"];
 const SHOWN = 200;
-const reasons = (reason, request) => ({ reason, request });
+const reasons = (reason) => ({ reason });
 
 export default function Environments({ version }) {
   return version ? html`<${Environment} version=${version} />` : html`<${List} />`;

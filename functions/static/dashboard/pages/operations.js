@@ -8,7 +8,7 @@ import { Ago, When, localTime } from "../times.js";
 import { Badge, CircuitLink, Empty, Facts, Heading, Loaded, Notice, OrderButton, Pager, Section, Table } from "../ui.js";
 
 const SLOW_MS = 120_000;
-const reasons = (reason, request) => ({ reason, request });
+const reasons = (reason) => ({ reason });
 
 export default function Operations() {
   return html`<div class="title"><${Heading}>Operations<//></div>

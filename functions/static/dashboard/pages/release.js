@@ -38,7 +38,7 @@ export default function Release({ release }) {
             title: `${order.name} ${one.id}?`,
             verb: order.name,
             path: `releases/${encodeURIComponent(one.id)}/${order.id}`,
-            body: (reason, request) => ({ reason, request }),
+            body: (reason) => ({ reason }),
           }} />`)}
         </div>
       </div>
