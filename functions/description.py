@@ -161,10 +161,16 @@ def _of_query(endpoint: Endpoint) -> list[dict[str, Any]]:
                 "in": "query",
                 "required": name in schema.get("required", []),
                 "description": described["description"],
-                "schema": {**given, **(choices[0] if choices else {})},
+                "schema": _inlined({**given, **(choices[0] if choices else {})}, schema.get("$defs", {})),
             }
         )
     return parameters
+
+
+def _inlined(schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter's schema with what it refers to, such as the words of an enumeration, in its place."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return {**definitions[name], **{key: value for key, value in schema.items() if key != "$ref"}} if name else schema
 
 
 def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
