@@ -71,6 +71,14 @@ class Change(StrEnum):
     NARROWER = "narrower"
 
 
+class Basis(StrEnum):
+    """What gave a change away: the column's own level or spread, or that it left its circuit's other columns."""
+
+    LEVEL = "its level"
+    SPREAD = "its spread"
+    RELATION = "its relation to the other columns"
+
+
 # ---------------------------------------------------------------------------------------------------------- the request
 
 
@@ -150,7 +158,8 @@ class Measures(_Message):
 
 class ColumnFinding(_Message):
     """One column of one circuit. shift_sd: how far its values moved, in standard deviations of the deseasonalised
-    reference; spread_ratio: how many times as far they spread.
+    reference, and where the basis is its relation, from where the circuit's other columns would have it; spread_ratio:
+    how many times as far they spread within a day.
 
     effect is what the levels are about: the probability that a value of the window lies above (or further out than) one
     of the reference, less one half. p_value: of windows in which nothing changed; q_value: the smallest false discovery
@@ -163,6 +172,7 @@ class ColumnFinding(_Message):
     reason: str = ""
     level: Level = Level.NONE
     change: Change | None = None
+    basis: Basis | None = None
     scope: Scope = Scope.CIRCUIT
     effect: float | None = None
     shift_sd: float | None = None
