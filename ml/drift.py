@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import atan, exp, pi, sqrt
 
@@ -30,6 +30,7 @@ CONSTANT = 1e-9
 NOMINAL = 0.05  # what counts as the same change elsewhere; it takes less than an alarm of one's own
 COMMON_SHARE, COMMON_MINIMUM = 0.5, 3
 FORECAST = Role.FORECAST.value
+OTHER_UNITS = "its units seem to have changed"
 
 # What readings turn into when a source changes its units: factor and offset.
 CONVERSIONS: Mapping[str, tuple[float, float]] = {
@@ -55,8 +56,8 @@ class CircuitReadings:
 
     Both begin at midnight UTC and hold whole days; the window begins on or after the reference's end. forecast: what
     the model said about the window's hours, None where nothing serves. implausible: by column, what was measured in the
-    window and dropped because it is outside of the policy's range (hours,). judged False: the circuit only lends its
-    past to the null.
+    window and dropped because it is outside of the policy's range (hours,). unusable: columns of
+    which nothing can be said, and why. judged False: the circuit only lends its past to the null.
     """
 
     circuit: str
@@ -70,6 +71,7 @@ class CircuitReadings:
     levels: DriftLevels
     forecast: Array | None = None
     implausible: Mapping[str, Array] | None = None
+    unusable: Mapping[str, str] = field(default_factory=dict)
     judged: bool = True
 
     @property
@@ -246,7 +248,14 @@ def _finding(
     readings, test = candidate.readings, candidate.tests.get(name)
     role = Role.FORECAST if name == FORECAST else Role.TARGET if name == readings.target else Role.FEATURE
     if test is None:
-        return ColumnFinding(column=name, role=role, verdict=Verdict.CANNOT_SAY, reason=candidate.reasons[name])
+        reason = candidate.reasons[name]
+        return ColumnFinding(
+            column=name,
+            role=role,
+            verdict=Verdict.CANNOT_SAY,
+            reason=reason,
+            units_changed=reason.startswith(OTHER_UNITS),
+        )
     shift, spread = _shift_and_spread(candidate, name, test)
     effect = _effect(shift, spread, test.basis)
     level = _level(effect, readings.levels)
@@ -366,6 +375,8 @@ def _scope(readings: CircuitReadings, name: str, change: Change, common: Sequenc
 
 def _why_unusable(readings: CircuitReadings, name: str, row: int) -> str:
     """Why nothing can be said of a column; empty if something can."""
+    if name in readings.unusable:
+        return readings.unusable[name]
     reference, window = readings.reference[row], readings.window[row]
     days = reference.shape[0] // DAY
     needed = max(MINIMUM_REFERENCE_SPANS * readings.span, MINIMUM_REFERENCE_DAYS)
@@ -408,7 +419,7 @@ def _changed_units(reference: Array, window: Array) -> str:
         outside = window_low > high or window_high < low
         if outside and low <= as_before <= high and 0.5 <= spread <= 2:
             return (
-                f"its units seem to have changed ({what}): {window_low:.4g} to {window_high:.4g} in the window,"
+                f"{OTHER_UNITS} ({what}): {window_low:.4g} to {window_high:.4g} in the window,"
                 f" {low:.4g} to {high:.4g} in the reference; look at the source, not at the model"
             )
     return ""

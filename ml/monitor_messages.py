@@ -163,7 +163,7 @@ class ColumnFinding(_Message):
 
     effect is what the levels are about: the probability that a value of the window lies above (or further out than) one
     of the reference, less one half. p_value: of windows in which nothing changed; q_value: the smallest false discovery
-    rate at which it would count.
+    rate at which it would count. units_changed: nothing is said, since the source seems to give other units now.
     """
 
     column: str
@@ -180,31 +180,31 @@ class ColumnFinding(_Message):
     p_value: float | None = None
     q_value: float | None = None
     measures: Measures | None = None
+    units_changed: bool = False
 
 
 class Performance(_Message):
     """Errors of the period's forecasts against what was measured, over all origins and steps.
 
     mae, rmse and naive_mae are in standard deviations of the target in the training window; mape is None where it
-    comes near zero, mase is always there. skill is 1 - mae / naive_mae, of the better naive forecast on the same hours.
-    backtest_mae is the model's own at registration, expected_mae what it may come to by chance over this many days.
+    comes near zero; r2, mase and skill are None where what was measured, or a naive forecast's error, does not vary.
+    skill is 1 - mae / naive_mae, of the better naive forecast on the same hours. backtest_mae is the model's own when
+    it was registered, expected_mae what that may come to by chance over this many days.
     """
 
     mae: float
     rmse: float
     mape: float | None
-    mase: float
-    r2: float
+    mase: float | None
+    r2: float | None
     naive: str
     naive_mae: float
-    skill: float
+    skill: float | None
     coverage: float
     backtest_mae: float | None
     expected_mae: float | None
-    forecasts: int
     days: int
     hours: int
-    model_versions: tuple[int, ...]
 
 
 class CircuitFinding(_Message):

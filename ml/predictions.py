@@ -64,7 +64,12 @@ class ForecastLimits:
 
 def published_uri(lake: str, plant_id: str, circuit_id: str, day: date) -> str:
     """Where the day's forecast of a circuit is published; day is the UTC date of the forecast origin."""
-    return join(lake, "predictions", plant_id, circuit_id, f"{day:%Y-%m-%d}.parquet")
+    return published_below(join(lake, "predictions"), plant_id, circuit_id, day)
+
+
+def published_below(predictions: str, plant_id: str, circuit_id: str, day: date) -> str:
+    """The same, of the folder that holds all predictions."""
+    return join(predictions, plant_id, circuit_id, f"{day:%Y-%m-%d}.parquet")
 
 
 def attempt_uri(lake: str, plant_id: str, circuit_id: str, day: date, command_id: str) -> str:

@@ -1,0 +1,98 @@
+"""Small charts as SVG for pages that work without internet: drawn by style sheet, so that they follow light and dark.
+
+What a chart shows is told apart by line and fill, not by colour alone. Everything that is written into it is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from markupsafe import Markup
+
+from ml.history import Array
+
+WIDTH, HEIGHT = 760, 230
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 22, 28
+
+
+@dataclass
+class Chart:
+    """A chart whose axes are fixed before anything is drawn. label says in words what it shows."""
+
+    label: str
+    x: tuple[float, float]
+    y: tuple[float, float]
+    width: int = WIDTH
+    _drawn: list[Markup] = field(default_factory=list)
+
+    def line(self, xs: Array, ys: Array, style: str) -> None:
+        """A line that is interrupted where a value is not known."""
+        known = np.isfinite(ys)
+        points = [f"{self._at_x(x):.1f} {self._at_y(y):.1f}" for x, y in zip(xs[known], ys[known], strict=True)]
+        after_hole = np.flatnonzero(known)[1:] - np.flatnonzero(known)[:-1] > 1
+        moves = ["M", *np.where(after_hole, "M", "L")][: len(points)]
+        path = "".join(move + point for move, point in zip(moves, points, strict=True))
+        self._drawn.append(Markup('<path class="{}" d="{}"/>').format(style, path))
+
+    def area(self, xs: Array, ys: Array, style: str) -> None:
+        """A line filled down to the axis, in steps."""
+        outline = "".join(f"L{self._at_x(x):.1f} {self._at_y(y):.1f}" for x, y in zip(xs, ys, strict=True))
+        begin, end = f"M{self._at_x(xs[0]):.1f} {self._at_y(0):.1f}", f"L{self._at_x(xs[-1]):.1f} {self._at_y(0):.1f}"
+        self._drawn.append(Markup('<path class="{}" d="{}{}{}Z"/>').format(style, begin, outline, end))
+
+    def span(self, begin: float, end: float, style: str, text: str) -> None:
+        """A stretch of the x axis, with its name."""
+        left, right = self._at_x(begin), self._at_x(end)
+        box = Markup('<rect class="{}" x="{:.1f}" y="{}" width="{:.1f}" height="{}"/>')
+        self._drawn.append(box.format(style, left, TOP, right - left, HEIGHT - TOP - BOTTOM))
+        self._text((left + right) / 2, TOP - 8, text, "middle")
+
+    def across(self, y: float, style: str, text: str) -> None:
+        """A level, with its name; nothing where it lies outside."""
+        if self.y[0] <= y <= self.y[1]:
+            at = self._at_y(y)
+            self._drawn.append(
+                Markup('<path class="{}" d="M{} {:.1f}H{}"/>').format(style, LEFT, at, self.width - RIGHT)
+            )
+            self._text(self.width - RIGHT - 4, at - 4, text, "end")
+
+    def mark(self, x: float, text: str) -> None:
+        """A moment, with its name."""
+        at = self._at_x(x)
+        self._drawn.append(Markup('<path class="mark" d="M{:.1f} {}V{}"/>').format(at, TOP, HEIGHT - BOTTOM))
+        self._text(at + 4, TOP + 12, text, "start")
+
+    def x_labels(self, labels: Sequence[tuple[float, str]]) -> None:
+        for x, text in labels:
+            self._text(self._at_x(x), HEIGHT - 8, text, "middle")
+
+    def svg(self) -> Markup:
+        """The finished chart."""
+        for y in np.linspace(*self.y, 5):
+            at = self._at_y(y)
+            self._drawn.insert(0, Markup('<path class="grid" d="M{} {:.1f}H{}"/>').format(LEFT, at, self.width - RIGHT))
+            self._text(LEFT - 6, at + 4, f"{y:.4g}", "end")
+        return Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}" style="max-width:{}px">{}</svg>').format(
+            self.label, self.width, HEIGHT, self.width, Markup("").join(self._drawn)
+        )
+
+    def _text(self, x: float, y: float, text: str, anchor: str) -> None:
+        self._drawn.append(Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, text))
+
+    def _at_x(self, x: float) -> float:
+        return LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - RIGHT)
+
+    def _at_y(self, y: float) -> float:
+        return HEIGHT - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - TOP - BOTTOM)
+
+
+def padded(values: Array, from_zero: bool = False) -> tuple[float, float]:
+    """A y axis on which all known values have room."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return 0.0, 1.0
+    low, high = (0.0 if from_zero else float(known.min())), float(known.max())
+    room = 0.06 * (high - low) or max(abs(high) * 0.1, 0.5)
+    return (low if from_zero else low - room), high + room
