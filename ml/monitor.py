@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
@@ -26,8 +25,10 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from etl.storage import join, read_bytes, write_bytes
 from ml.drift import CircuitReadings, judge_drift
 from ml.errors import ModelInputError, WrongInput
+from ml.features import DAY
 from ml.history import HOUR, Array, open_version
 from ml.monitor_messages import (
     RESULTS,
@@ -47,17 +48,17 @@ from ml.monitor_messages import (
 )
 from ml.performance import Forecasts, PerformanceFinding, judge_performance
 from ml.predictions import PredictionsUnreadable, published_below, read_predictions
-from ml.reports import CircuitPage, write_circuit_page, write_fleet_page
+from ml.reports import CircuitPage, circuit_page, fleet_page
 
-READERS = 8  # forecast files are small and far away
+FILES_AT_ONCE = 8  # forecasts and pages are small and far away
 LONGEST_HORIZON = timedelta(hours=168)
 OUTSIDE = "~outside"  # suffix of a column's values that are not plausible
 
 Grids = Mapping[str, Mapping[str, Array]]  # sensor -> column -> (hours,)
 
 
-def monitor(request: MonitoringRequest, output: Path) -> MonitoringResult:
-    """Judge, and write everything to the output folder; the same request again writes the same findings.
+def monitor(request: MonitoringRequest, output: str) -> MonitoringResult:
+    """Judge, and write everything below the output URI; the same request again writes the same.
 
     Raises ModelInputError where the table itself cannot be read or is another one.
     """
@@ -68,9 +69,6 @@ def monitor(request: MonitoringRequest, output: Path) -> MonitoringResult:
         pages = _performance(request, table, published)
     else:
         pages, common = _drift(request, table, published)
-    output.mkdir(parents=True, exist_ok=True)
-    for page in pages:
-        write_circuit_page(output / page.finding.report, page, request)
     result = MonitoringResult(
         kind=request.kind,
         first_day=request.first_day,
@@ -81,10 +79,14 @@ def monitor(request: MonitoringRequest, output: Path) -> MonitoringResult:
         common_changes=common,
         fleet_report="fleet.html",
     )
-    write_fleet_page(output / result.fleet_report, result)
-    unfinished = output / f"{RESULTS}.unfinished"
-    unfinished.write_text(result.model_dump_json(indent=2), encoding="utf-8")
-    unfinished.replace(output / RESULTS)
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+
+        def write(page: CircuitPage) -> None:
+            write_bytes(join(output, page.finding.report), circuit_page(page, request).encode())
+
+        list(pool.map(write, pages))
+    write_bytes(join(output, result.fleet_report), fleet_page(result).encode())
+    write_bytes(join(output, RESULTS), result.model_dump_json(indent=2).encode())
     return result
 
 
@@ -96,8 +98,8 @@ def _open(request: MonitoringRequest) -> DeltaTable:
         table = open_version(request.table_uri, None)
     if request.table_id and str(table.metadata().id) != request.table_id:
         raise WrongInput(
-            f"{request.table_uri} is table {table.metadata().id}, the request is about {request.table_id}: the table was"
-            " made anew; ask again about its own commits"
+            f"{request.table_uri} is table {table.metadata().id}, the request is about {request.table_id}: the table"
+            " was made anew; ask again about its own commits"
         )
     return table
 
@@ -230,14 +232,16 @@ def _circuit_readings(
     for monitored in held:
         circuit, reference = monitored.circuit, references[monitored.circuit.key]
         grid, names = grids[circuit.sensor_id], tuple(columns[circuit.sensor_id])
-        past = slice((reference.start - start) // HOUR, (reference.end - start) // HOUR)
+        past = _known_days(
+            [grid[name] for name in names], (reference.start - start) // HOUR, (reference.end - start) // HOUR
+        )
         window = slice((request.begin - start) // HOUR, (request.end - start) // HOUR)
         found[circuit.key] = CircuitReadings(
             circuit=circuit.key,
             plant=circuit.plant_id,
             columns=names,
             target=circuit.target_column,
-            start=reference.start,
+            start=start + past.start * HOUR,
             window_start=request.begin,
             reference=np.array([grid[name][past] for name in names]),
             window=np.array([grid[name][window] for name in names]),
@@ -248,6 +252,12 @@ def _circuit_readings(
             judged=monitored.judged,
         )
     return found
+
+
+def _known_days(columns: Sequence[Array], first: int, end: int) -> slice:
+    """The whole days of [first, end) from the first one with a reading: younger sensors have a shorter reference."""
+    known = np.flatnonzero(~np.isnan(np.array(columns)[:, first:end]).all(axis=0))
+    return slice(first + (int(known[0]) // DAY * DAY if len(known) else 0), end)
 
 
 def _newest_forecasts(published: pl.DataFrame | None, request: MonitoringRequest) -> Array | None:
@@ -270,7 +280,7 @@ def _drift_finding(monitored: MonitoredCircuit, columns: tuple[ColumnFinding, ..
     return CircuitFinding(
         **_identity(monitored),
         verdict=verdict,
-        reason="; ".join(f"{one.column}: {one.reason}" for one in unjudged),
+        reason="; ".join(f"{one.column}: {one.reason}" for one in unjudged) if verdict is Verdict.CANNOT_SAY else "",
         breaches=tuple(_sentence(one) for one in alarms),
         level=max((one.level for one in alarms), key=list(Level).index, default=Level.NONE),
         scope=max((one.scope for one in alarms), key=list(Scope).index, default=Scope.CIRCUIT),
@@ -370,7 +380,7 @@ def _published_forecasts(request: MonitoringRequest) -> dict[str, pl.DataFrame]:
             return None
 
     found: dict[str, list[pa.Table]] = {}
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         for (monitored, _), predictions in zip(asked, pool.map(read, asked), strict=True):
             if predictions is not None:
                 found.setdefault(monitored.circuit.key, []).append(predictions)
@@ -397,11 +407,11 @@ def _on_grid(published: pl.DataFrame, start: datetime) -> Forecasts:
 def main(arguments: list[str] | None = None) -> int:
     """Command line: judge by a request file. Exit code 1 says on stderr why nothing could be judged at all."""
     parser = argparse.ArgumentParser(prog="python -m ml.monitor", description=__doc__)
-    parser.add_argument("--request", type=Path, required=True, help="JSON file of a MonitoringRequest")
-    parser.add_argument("--output", type=Path, required=True, help="folder for results.json and the pages")
+    parser.add_argument("--request", required=True, help="JSON file of a MonitoringRequest, path or URI")
+    parser.add_argument("--output", required=True, help="folder of results.json and the pages, path or URI")
     options = parser.parse_args(arguments)
     try:
-        result = monitor(MonitoringRequest.model_validate_json(options.request.read_bytes()), options.output)
+        result = monitor(MonitoringRequest.model_validate_json(read_bytes(options.request)), options.output)
     except (ModelInputError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

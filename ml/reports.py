@@ -54,35 +54,30 @@ class ColumnPictures:
     distribution: Markup | None
 
 
-def write_circuit_page(file: Path, page: CircuitPage, request: MonitoringRequest) -> None:
-    """Write a circuit's page; its folder is made."""
-    pictures = _pictures(page) if page.readings else []
-    file.parent.mkdir(parents=True, exist_ok=True)
-    text = _template("circuit.html").render(
-        page=page,
+def circuit_page(page: CircuitPage, request: MonitoringRequest) -> str:
+    """A circuit's page as HTML."""
+    return _template("circuit.html").render(
         finding=page.finding,
         circuit=page.monitored.circuit,
         live=page.monitored.live,
         request=request,
-        pictures=pictures,
+        pictures=_pictures(page) if page.readings else [],
         errors=_error_line(page) if page.daily else None,
         signs=SIGNS,
     )
-    file.write_text(text, encoding="utf-8")
 
 
-def write_fleet_page(file: Path, result: MonitoringResult) -> None:
-    """Write the fleet's page, the worst circuits first, with links to theirs."""
+def fleet_page(result: MonitoringResult) -> str:
+    """The fleet's page as HTML, the worst circuits first, with links to theirs."""
     order = sorted(result.findings, key=lambda one: (WORST_FIRST.index(one.verdict), one.circuit))
     counts = {verdict: sum(one.verdict is verdict for one in result.findings) for verdict in WORST_FIRST}
-    text = _template("fleet.html").render(
+    return _template("fleet.html").render(
         result=result,
         findings=order,
         counts={verdict: count for verdict, count in counts.items() if count},
         performance=result.kind is Kind.PERFORMANCE,
         signs=SIGNS,
     )
-    file.write_text(text, encoding="utf-8")
 
 
 @cache
