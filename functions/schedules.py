@@ -1,4 +1,4 @@
-"""Schedules: ETL every three hours, upkeep once a day, the sweep of what waits, the scoring that no event started."""
+"""Schedules: ETL every three hours, upkeep once a day, sweeps, scorings that no event started, monitoring."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ def sweep(timer: func.TimerRequest) -> None:
 @bp.timer_trigger(arg_name="timer", schedule="%DAILY_SCORING_SCHEDULE%")
 def check_daily_scoring(timer: func.TimerRequest) -> None:
     wired().application.check_daily_scoring()
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%MONITORING_SCHEDULE%")
+def monitor_fleet(timer: func.TimerRequest) -> None:
+    """A tick only asks: which period is looked at, and how often, is the policy's."""
+    wired().application.monitor()
 
 
 @bp.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%")

@@ -58,7 +58,12 @@ TRAINER, APPROVER, MANAGER = "dana@plant.example", "erik@plant.example", "maria@
 PATIENCE_SECONDS = 240
 MEMORY_EVERY_SECONDS = 2
 PACE = Pace(
-    sweep="* * * * * *", first_look_seconds=1, first_job_look_seconds=8, longest_look_seconds=10, slot_wait_seconds=1
+    sweep="* * * * * *",
+    first_look_seconds=1,
+    first_job_look_seconds=8,
+    longest_look_seconds=10,
+    slot_wait_seconds=1,
+    monitoring="0 0 0 1 1 *",
 )
 
 

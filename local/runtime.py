@@ -68,6 +68,7 @@ class Pace:
     upkeep: str = "0 45 1 * * *"
     daily_scoring: str = "0 0 6 * * *"
     reconcile: str = "0 */15 * * * *"
+    monitoring: str = "0 20 * * * *"
     first_look_seconds: int = 2
     first_job_look_seconds: int = 20
     longest_look_seconds: int = 60
@@ -253,6 +254,7 @@ class LocalRuntime:
             "SWEEP_SCHEDULE": pace.sweep,
             "DAILY_SCORING_SCHEDULE": pace.daily_scoring,
             "RECONCILE_SCHEDULE": pace.reconcile,
+            "MONITORING_SCHEDULE": pace.monitoring,
             "FLEET_MODE": "local",
             "FLEET_STORAGE": self.storage.connection_string,
             "WORK_QUEUE": "fleet-work",

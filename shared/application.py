@@ -187,9 +187,12 @@ class Application:
         return self.advance(m.ReconciliationAsked(root=LAKE, slot=self.ports.clock.now()))
 
     def monitor(self) -> list[Advanced]:
-        """Ask which monitoring is due by its schedule; what was missed is caught up, what was begun is left."""
-        now = self.ports.clock.now().replace(microsecond=0)
-        return [self.advance(MonitoringDue(root=MONITOR, monitoring=kind, slot=now)) for kind in Monitoring]
+        """Ask which monitoring is due by its schedule; what was missed is caught up, what was begun is left.
+
+        Warnings of drift are asked for by the commits that bring new readings.
+        """
+        now, scheduled = self.ports.clock.now().replace(microsecond=0), (Monitoring.PERFORMANCE, Monitoring.DRIFT)
+        return [self.advance(MonitoringDue(root=MONITOR, monitoring=kind, slot=now)) for kind in scheduled]
 
     def look_for_environments(self, source: str) -> None:
         """Look whether the dev workspace has a newer environment than was told of."""

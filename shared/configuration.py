@@ -14,16 +14,19 @@ from datetime import date
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.alerts.causes import Route
 from shared.domain.discrepancy import OutOfBand
 from shared.domain.freeze import FreezeWindow
+from shared.domain.period import Every
+from shared.domain.persistence import PersistenceRules
 from shared.domain.promotion import PromotionRules
 from shared.domain.rules import Supersede
 from shared.domain.values import ENVIRONMENT, version_numbers
+from shared.domain.values import Monitoring as Watched
 from shared.yaml_documents import ConfigurationError, Key, YamlDocument, YamlReader
 
 __all__ = ["CircuitConfig", "ConfigurationError", "EnvironmentSpec", "Fleet", "Policy", "load_fleet"]
@@ -135,6 +138,7 @@ class Monitoring(Frozen):
     rmse: Threshold = Threshold(warn=0.20, critical=0.35)
     mape: Threshold = Threshold(warn=0.10, critical=0.20)
     drift: DriftLevels = DriftLevels()
+    persistence: PersistenceRules = PersistenceRules()
     plausible_range_sd: float = Field(default=3.0, ge=0)
 
 
@@ -232,6 +236,26 @@ class LedgerRules(Frozen):
     late_after_hours: int = Field(default=9, ge=1)
 
 
+class MonitoringSchedules(Frozen):
+    """How often the whole fleet is looked at. Drift decides at most weekly: each look may be wrong.
+
+    `drift_warnings` follow the ETL; `settle_hours` is how long the last readings of a period may take to arrive.
+    """
+
+    performance: Literal["week", "month", "never"] = "month"
+    drift: Literal["week", "month", "quarter", "never"] = "quarter"
+    drift_warnings: Literal["day", "week", "never"] = "day"
+    settle_hours: int = Field(default=6, ge=0, le=14 * 24)
+
+    def every(self) -> dict[Watched, Every]:
+        """How often, by what is looked at."""
+        return {
+            Watched.PERFORMANCE: Every(self.performance),
+            Watched.DRIFT: Every(self.drift),
+            Watched.WARNING: Every(self.drift_warnings),
+        }
+
+
 class EnvironmentUpdates(Frozen):
     """How an environment goes through the fleet: first to `canary_circuits`, then in waves, and watched at the end.
 
@@ -290,6 +314,7 @@ class Policy(Frozen):
     ledger: LedgerRules = LedgerRules()
     out_of_band: OutOfBand = "repair"
     environment_updates: EnvironmentUpdates = EnvironmentUpdates()
+    monitoring: MonitoringSchedules = MonitoringSchedules()
     drift: DriftRules = DriftRules()
     alerts: AlertRules = AlertRules()
     max_parallel_training: int = Field(default=5, ge=1)

@@ -43,6 +43,8 @@ class FleetDirectory:
             },
             acknowledged_for=timedelta(days=fleet.policy.alerts.acknowledged_days),
             alert_routes=fleet.policy.alerts.routes,
+            monitored_every=fleet.policy.monitoring.every(),
+            readings_settle=timedelta(hours=fleet.policy.monitoring.settle_hours),
             approval_timeout=timedelta(hours=fleet.policy.approval_timeout_hours),
             first_look=timedelta(seconds=settings.first_look_seconds),
             first_job_look=timedelta(seconds=settings.first_job_look_seconds),
@@ -69,6 +71,7 @@ class FleetDirectory:
                     "null_rate": circuit.monitoring.null_rate,
                     "out_of_range_rate": circuit.monitoring.out_of_range_rate,
                     "plausible_range_sd": circuit.monitoring.plausible_range_sd,
+                    "persistence": circuit.monitoring.persistence,
                 }
             )
             for circuit in fleet

@@ -26,13 +26,23 @@ from shared.domain.machine import Item
 from shared.domain.monitoring import PURPOSE as MONITORING
 from shared.domain.monitoring import ROOT as MONITOR
 from shared.domain.monitoring import MonitoringRun
+from shared.domain.monitoring.messages import MonitoringDue
 from shared.domain.operation import Operation, in_operation
 from shared.domain.release import GATES, Approval, Phase
 from shared.domain.rollback import Phase as RollbackPhase
 from shared.domain.rules import REQUIRED_TAGS, Rules
 from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.scoring import ScoringRun
-from shared.domain.values import AskState, OperationState, OperationStatus, Pair, Stage, is_semantic, split_circuit
+from shared.domain.values import (
+    AskState,
+    Monitoring,
+    OperationState,
+    OperationStatus,
+    Pair,
+    Stage,
+    is_semantic,
+    split_circuit,
+)
 from shared.errors import Permanent
 from shared.ports import (
     ApprovalChannel,
@@ -584,13 +594,15 @@ def start_upkeep(command: m.StartUpkeep, at: Handling) -> m.Event:
 
 
 @handles(m.ReadDeltaCommit)
-def read_delta_commit(command: m.ReadDeltaCommit, at: Handling) -> m.Event | None:
-    """A hint said that the table has a commit; the log says whether it changed rows."""
+def read_delta_commit(command: m.ReadDeltaCommit, at: Handling) -> Sequence[m.Event]:
+    """A hint said that the table has a commit; the log says whether it changed rows. New rows may warn of drift."""
     commit = at.ports.lake.read_commit(command.version)
     if commit is None or not commit["data_changed"]:
-        return None
+        return ()
     committed = m.DeltaCommitted if commit["report"] else m.ForeignRowsCommitted
-    return committed(root=LAKE, table=commit["table_id"], version=commit["version"], report=commit["report"] or "")
+    told = committed(root=LAKE, table=commit["table_id"], version=commit["version"], report=commit["report"] or "")
+    now = at.ports.clock.now().replace(microsecond=0)
+    return told, MonitoringDue(root=MONITOR, monitoring=Monitoring.WARNING, slot=now)
 
 
 @handles(m.ReadSlice)

@@ -342,6 +342,10 @@ class Operations:
     def already(self, command_id: str) -> str | None:
         return self._by_command.get(command_id)
 
+    def started_for(self, purpose: str) -> list[Started]:
+        """Everything that was ever started for a purpose."""
+        return [operation for operation in self.started.values() if operation.purpose == purpose]
+
     def running(self, purpose: str | None = None, circuit: str | None = None) -> list[Started]:
         self.catch_up()
         return [

@@ -184,6 +184,10 @@ class World:
         app.facts, app.done, app.given_up = self.facts, self.done, self.given_up
         return app
 
+    def restart(self) -> None:
+        """A new application goes on from what is there, with the configuration as it is now."""
+        self.app = self._start()
+
     # -------------------------------------------------------------------------------------------------- what happens
 
     def now(self) -> datetime:

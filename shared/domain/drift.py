@@ -95,11 +95,8 @@ DRIFT = Kind(
     item=Drift,
     table=TABLE,
     ends=frozenset({Standing.OVER}),
-    deadlines={
-        Standing.SUSPECTED: timedelta(days=30),
-        Standing.DRIFTED: timedelta(days=100),
-        Standing.SHARED: timedelta(days=100),
-    },
+    # Longer than a quarter: by then a run has decided.
+    deadlines=dict.fromkeys((Standing.SUSPECTED, Standing.DRIFTED, Standing.SHARED), timedelta(days=100)),
     new_attempts=(m.DeadlinePassed,),
 )
 

@@ -99,6 +99,7 @@ TIMERS = {
     "read_newest_commit": "%RECONCILE_SCHEDULE%",
     "look_at_gates": "%RECONCILE_SCHEDULE%",
     "look_for_environments": "%RECONCILE_SCHEDULE%",
+    "monitor_fleet": "%MONITORING_SCHEDULE%",
 }
 EVENTS = {
     "on_model_registered",

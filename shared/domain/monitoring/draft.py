@@ -60,7 +60,7 @@ class MonitorDraft(AlertingDraft):
             raise NotAllowed(f"{period.name} is not over: ask when its last day, {period.last}, has ended (UTC)")
         if busy := self._under_way(event.monitoring):
             raise NotAllowed(f"{busy.id} is {busy.phase}: ask again when it has ended", "closed")
-        identity = run_id(event.monitoring, period, event.request[:8])
+        identity = run_id(event.monitoring, period, event.request)
         return Line(MONITORING, event, created={**_begun(event.monitoring, period, identity), "among": event.among})
 
     def _outcome(self, event: m.Outcome) -> Line:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from hashlib import sha256
 
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause, warning
@@ -108,9 +109,9 @@ SHARED_DRIFT = Kind(
 
 
 def run_id(monitoring: Monitoring, period: Period, request: str = "") -> str:
-    """`drift-2026-03-31`, the last day of its period; `drift-2026-03-31-7f3a91c2` where somebody asked for it."""
+    """`drift-2026-03-31`, the last day of its period; `drift-2026-03-31-7f3a91c204` for what a request asked for."""
     scheduled = f"{monitoring}-{period.last}"
-    return f"{scheduled}-{request}" if request else scheduled
+    return f"{scheduled}-{sha256(request.encode()).hexdigest()[:10]}" if request else scheduled
 
 
 def check_id(circuit: str, run: str) -> str:
