@@ -1,9 +1,8 @@
-"""The contract of the ETL and training runner ports."""
+"""What the embedded platform's ETL and trainings do; what every runner promises is in test_runner_contract.py."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ml.history import open_version
 from shared.adapters.azure.lake import UriLake
 from shared.domain.comparison import comparison
 from shared.domain.values import OperationState, Pair, RegisteredModel, Stage
-from shared.errors import Permanent, Transient
+from shared.errors import Permanent
 
 CIRCUIT = "P002_C001"
 WHO = ("0" * 40, "ann@example.org", "17")
@@ -46,22 +45,6 @@ def test_training_registers_a_version_with_who_asked_for_it(platform: Platform, 
     assert model.tags["hyperparameters_hash"] == (
         platform.lake.fleet.circuit(CIRCUIT).training.hyperparameters.digest()
     )
-
-
-def test_callers_who_race_on_one_command_id_train_once(platform: Platform, command: str) -> None:
-    with ThreadPoolExecutor(8) as callers:
-        references = set(callers.map(lambda _: platform.training.start(command, CIRCUIT, *WHO), range(16)))
-    assert len(references) == 1
-    version = int(platform.succeeded(references.pop()).outputs["model_version"])
-    assert platform.models.describe_model(CIRCUIT, version + 1) is None
-
-
-def test_a_lost_answer_of_a_training_is_found_again(platform: Platform, command: str) -> None:
-    platform.faults.switch_on(FaultKind.ANSWER_LOST, command_id=command)
-    with pytest.raises(Transient):
-        platform.training.start(command, CIRCUIT, *WHO)
-    version = int(platform.succeeded(platform.training.start(command, CIRCUIT, *WHO)).outputs["model_version"])
-    assert platform.models.describe_model(CIRCUIT, version + 1) is None
 
 
 def test_training_an_unknown_circuit_fails_and_names_it(platform: Platform, command: str) -> None:
@@ -191,19 +174,3 @@ def test_an_upkeep_without_an_order_fails_and_says_so(platform: Platform, comman
     status = platform.ended(platform.etl.start_upkeep(command, f"run-{command}"))
     assert status.state is OperationState.FAILED
     assert f"run-{command}.json cannot be read" in status.error and "nothing was deleted" in status.error
-
-
-def test_an_etl_start_with_a_known_command_id_returns_the_same_run(platform: Platform, command: str) -> None:
-    reference = platform.etl.start(command, f"run-{command}")
-    assert platform.etl.start(command, f"run-{command}") == reference
-    platform.succeeded(reference)
-    assert platform.etl.start(command, f"run-{command}") == reference
-
-
-def test_an_etl_run_can_hang_and_be_cancelled(platform: Platform, command: str) -> None:
-    platform.faults.switch_on(FaultKind.JOB_HANGS, work="etl")
-    reference = platform.etl.start(command, f"run-{command}")
-    wait_until(lambda: platform.etl.look(reference).started_at is not None, "the run to begin")
-    platform.etl.cancel(reference)
-    assert platform.ended(reference).state is OperationState.CANCELLED
-    platform.succeeded(platform.etl.start(new_command(), f"again-{command}"))
