@@ -12,6 +12,7 @@ from shared.domain import circuit as circuit_domain
 from shared.domain.alerts.alert import Alert
 from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
+from shared.domain.direct_action import DirectAction
 from shared.domain.discrepancy import Discrepancy
 from shared.domain.environment.release import EnvironmentRelease
 from shared.domain.fleet import Stop
@@ -221,10 +222,32 @@ class DiscrepancyShown(Discrepancy):
     history: tuple[Line, ...]
 
 
-class Orders(PageOf):
-    """A circuit's rollbacks, holds and discrepancies, newest first."""
+class DirectActionShown(DirectAction):
+    """A direct action with everything that happened to it."""
 
-    orders: tuple[RollbackShown | HoldShown | DiscrepancyShown, ...]
+    history: tuple[Line, ...]
+
+
+class Orders(PageOf):
+    """A circuit's rollbacks, holds, discrepancies and direct actions, newest first."""
+
+    orders: tuple[RollbackShown | HoldShown | DiscrepancyShown | DirectActionShown, ...]
+
+
+class EtlAsked(Shown):
+    """An ETL run that was asked for, and where to look for what becomes of it."""
+
+    run: str
+    progress: str
+
+
+class EtlShown(Shown):
+    """Where an ETL run stands, whether it has ended, and everything that happened to it."""
+
+    run: str
+    phase: str
+    ended: bool
+    history: tuple[Line, ...]
 
 
 class EnvironmentBrief(Shown):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from functions.answers import Approvals, ApprovalShown, Decided, GatesDecided, Recorded
 from functions.endpoints import STATUS_OF_REFUSAL, Answered, Endpoints, found, recorded
 from functions.http import Refused
-from functions.parameters import ApprovalId, Body, Caller, ModelApprovalId, Page, RequestId
+from functions.parameters import ApprovalId, Approver, Body, Caller, ModelApprovalId, Page, RequestId
 from shared.domain.messages import ApprovalDecided, GateOverridden, Person
 from shared.gate_answers import Taken
 from shared.wiring import wired
@@ -79,7 +79,7 @@ def show_approval(approval: ApprovalId) -> ApprovalShown:
 
 
 @bp.post("approvals/{approval}", statuses=(200, 208))
-def decide_approval(person: Caller, approval: ApprovalId, body: DecisionBody) -> Answered[Decided]:
+def decide_approval(person: Approver, approval: ApprovalId, body: DecisionBody) -> Answered[Decided]:
     """Approve or reject what was looked at: the digest says what that was, and the gate's groups who may."""
     taken = wired().gate_answers.take(_answer(approval, person, **body.model_dump()))
     if taken.refused:
@@ -90,7 +90,7 @@ def decide_approval(person: Caller, approval: ApprovalId, body: DecisionBody) ->
 
 
 @bp.post("approvals/batch", statuses=(200, 207))
-def decide_approvals(person: Caller, body: BatchBody, request: RequestId) -> Answered[GatesDecided]:
+def decide_approvals(person: Approver, body: BatchBody, request: RequestId) -> Answered[GatesDecided]:
     """Many gates at once: each is decided by itself, by the rules of a single decision, with a result of its own.
 
     Sent again, it records what was not recorded, and nothing twice; history shows the batch's name with each answer.

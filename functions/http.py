@@ -103,12 +103,17 @@ def _without_query(req: func.HttpRequest) -> str:
 
 
 def caller(req: func.HttpRequest) -> Person:
-    """The signed-in person; raises NotSignedIn."""
+    """The signed-in person, or a program with a role here; raises NotSignedIn."""
+    return wired().tokens.caller(req.headers.get("authorization"))
+
+
+def approver(req: func.HttpRequest) -> Person:
+    """The signed-in person: no program answers for people; raises NotSignedIn."""
     return wired().tokens.person(req.headers.get("authorization"))
 
 
 def operator(req: func.HttpRequest) -> Person:
-    """The signed-in person, who must be in a group that operates the fleet; raises NotPermitted."""
+    """The caller, who must be in a group, or have a role, that operates the fleet; raises NotPermitted."""
     person = caller(req)
     groups = wired().settings.operators
     if not set(groups) & set(person.groups):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import AwareDatetime, Field, model_validator
 
 from functions.answers import FleetShown, Orders, Recorded
 from functions.endpoints import Answered, Endpoints, recorded
@@ -10,6 +12,7 @@ from functions.http import NotFound
 from functions.parameters import Body, CircuitId, Operator, Page, ReleaseId, RequestId
 from shared.domain import messages as m
 from shared.domain.fleet import ROOT as FLEET
+from shared.domain.values import SEMANTIC_VERSION
 from shared.wiring import wired
 
 bp = Endpoints()
@@ -25,6 +28,22 @@ class RollbackBody(OrderBody):
     """`version`: the model version to go back to; without it, the last pair that proved itself."""
 
     version: int | None = Field(default=None, ge=1, le=999_999_999)
+
+
+class DirectActionBody(OrderBody):
+    """What was done past the application, with which pair, and when; `action` names it: told again, it is kept once."""
+
+    action: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
+    did: Literal["promote", "deploy to test", "deploy to production"]
+    model: int = Field(ge=1, le=999_999_999)
+    environment: str = Field(default="", pattern=rf"^({SEMANTIC_VERSION})?$")
+    at: AwareDatetime
+
+    @model_validator(mode="after")
+    def _a_deployment_is_of_a_pair(self) -> Self:
+        if self.did != "promote" and not self.environment:
+            raise ValueError("a deployment is of a pair: environment is missing")
+        return self
 
 
 @bp.get("fleet")
@@ -53,7 +72,7 @@ def resume_fleet(person: Operator, body: OrderBody, request: RequestId) -> Answe
 
 @bp.get("circuits/{circuit}/orders")
 def list_orders(circuit: CircuitId, page: Page) -> Orders:
-    """The circuit's rollbacks, holds and discrepancies, newest first, each with its history."""
+    """The circuit's rollbacks, holds, discrepancies and direct actions, newest first, each with its history."""
     listing = wired().queries.orders(_known(circuit), page.size, page.continuation)
     return Orders.model_validate({"orders": listing.entries, "continuation": listing.continuation})
 
@@ -74,6 +93,14 @@ def hold(person: Operator, circuit: CircuitId, body: OrderBody, request: Request
 def resume(person: Operator, circuit: CircuitId, body: OrderBody, request: RequestId) -> Answered[Recorded]:
     """The hold ends, and what is ready goes on."""
     return _ordered(circuit, m.ResumeRequested, person, body, request)
+
+
+@bp.post("circuits/{circuit}/direct-actions", statuses=(200, 208))
+def report_direct_action(person: Operator, circuit: CircuitId, body: DirectActionBody) -> Answered[Recorded]:
+    """What a person does, or did, on the platform past the application; what enters production so is respected."""
+    fields = body.model_dump(exclude={"action"})
+    told = m.DirectActionReported(root=_known(circuit), person=person, request=body.action, **fields)
+    return recorded(wired().application.advance(told), circuit)
 
 
 def _ordered(circuit: str, order: type[m.Order], person: m.Person, body: OrderBody, request: str) -> Answered[Recorded]:

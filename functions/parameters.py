@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import azure.functions as func
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from functions.http import caller, operator
+from functions.http import approver, caller, operator
 from shared.domain.messages import Person
 from shared.domain.values import ENVIRONMENT, SEMANTIC_VERSION
 from shared.queries import PAGE_SIZES
@@ -39,7 +39,8 @@ class Key:
     """Marks the parameter that takes the change's own name, made from its `Idempotency-Key`."""
 
 
-Caller = Annotated[Person, Who("a signed-in person", caller)]
+Approver = Annotated[Person, Who("a signed-in person", approver)]
+Caller = Annotated[Person, Who("a signed-in person or program", caller)]
 Operator = Annotated[Person, Who("a member of `OPERATOR_GROUPS`", operator)]
 RequestId = Annotated[str, Key()]
 
@@ -51,6 +52,7 @@ AlertKey = Annotated[
     str, Field(pattern="^[a-z][a-z-]{1,39}:[A-Za-z0-9][A-Za-z0-9_.:!@~+-]{0,119}$", examples=["scoring:P001_C001"])
 ]
 EnvironmentVersion = Annotated[str, Field(pattern=f"^{SEMANTIC_VERSION}$", examples=["1.1.0"])]
+EtlRunId = Annotated[str, Field(pattern="^etl-[0-9]{8}T[0-9]{6}Z$", examples=["etl-20260131T030500Z"])]
 LetterId = Annotated[str, Field(pattern="^[0-9]{13}-[0-9a-f]{12}$", examples=["8204499910951-0f3a5c7e9b1d"])]
 """The ids that stand in paths; an example says what each looks like."""
 

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """`make bench`: the core measured on the storage emulator; prints a table and writes .local/bench/core.json.
 
 `--keep` also keeps the run with a description of the machine, for docs/benchmarks.md.

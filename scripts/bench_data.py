@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Measure data and learning beside their references; writes .local/bench/data.json, and plots beside it.
 
 `make test-spark` once before, and Spark is measured too. With --etl, --learning or --scoring only that part is measured

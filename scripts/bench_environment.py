@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What an environment release costs for each circuit, over fleets of several sizes; writes .local/bench/fleet.json.
 
 The application is the real one, under a virtual clock, on an embedded store whose operations are counted as Table

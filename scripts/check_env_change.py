@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Whether two commits change the environment that trains and scores, and whether its version says so rightly.
 
 A change in ml/environment needs a new file in config/environments; a file that was there before must not change; a new

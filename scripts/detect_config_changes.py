@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Which circuits the configuration changes between two commits concern, and what has to follow for each.
 
   scripts/detect_config_changes.py --base origin/main             what HEAD changed since it left origin/main

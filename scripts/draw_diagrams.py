@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """`make docs`: write the diagrams and reference pages again from the code; `--check` only says which are stale."""
 
 from __future__ import annotations

@@ -4,7 +4,9 @@
 #   FLEET_URL    where the app is (default: http://127.0.0.1:7071)
 #   FLEET_TOKEN  your access token; without it, Azure CLI is asked for one for TOKEN_AUDIENCE
 
+# shellcheck disable=SC2034 # for the scripts that source this
 CIRCUIT_PATTERN='[A-Za-z][A-Za-z0-9]{0,6}_[A-Za-z][A-Za-z0-9]{0,12}'
+fleet_scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 FLEET_URL=${FLEET_URL:-http://127.0.0.1:7071}
 fleet_token=""
 
@@ -15,6 +17,12 @@ wrong() { # MESSAGE -> exit 2
 
 require_value() { # NUMBER OF ARGUMENTS LEFT, OPTION
     (($1 > 1)) || wrong "$2 needs a value"
+}
+
+past_the_app() { # ARGUMENTS... -> becomes scripts/break_glass.py
+    local python="$fleet_scripts/../.venv/bin/python"
+    [[ -x $python ]] || python=python3
+    exec "$python" "$fleet_scripts/break_glass.py" "$@"
 }
 
 sign_in() {

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What a workspace really serves for every circuit, as JSON: read from the platform, not from what is recorded.
 
     python scripts/get_all_deployments.py [--stage production] [--environment 1.0.0]

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The environment that a circuit is trained and scored with, and the tags it is registered with.
 
   scripts/get_env_from_config.py P001_C001                              sensor-forecast-env:1.0.0

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Score a day through the app: wherever its forecast was not published, or the circuits that are named.
 
 The app does the work, with its slots, retries and checks; this asks for it, waits if told to, and says how complete the

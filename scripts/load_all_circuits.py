@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Every circuit of the fleet, or of some plants, as a list or as the job matrix of a pipeline.
 
   scripts/load_all_circuits.py                                    one key a line

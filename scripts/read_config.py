@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A circuit's configuration as it is in effect: its own file over its plant's defaults over the policy's.
 
   scripts/read_config.py P001_C001                                  all of it

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Register a version of the environment with AzureML, unless it is there: its image, and the code released with it.
 
   scripts/register_environment.py 1.1.0 --commit 0a1b2c3 --pull-request 17

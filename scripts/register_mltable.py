@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Register the training data of circuits with AzureML, unless it is registered: one version a cutoff date.
 
   scripts/register_mltable.py P001_C001 P001_C002 --table abfss://lake@account.dfs.core.windows.net/processed/sensor_data

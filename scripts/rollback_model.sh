@@ -58,7 +58,7 @@ if $glass; then
     arguments=(roll-back "$circuit" --reason "$reason")
     [[ -z $record ]] || arguments+=(--record "$record")
     ! $dry_run || arguments+=(--dry-run)
-    exec "$here/break_glass.py" "${arguments[@]}"
+    past_the_app "${arguments[@]}"
 fi
 sign_in
 if $dry_run; then

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Verify a Delta table's transaction log: history, commits, checkpoints, and that every data file is there.
 
 Exit code 0: whole. 1: damaged; what is wrong, what to do and which versions can still be read is printed.

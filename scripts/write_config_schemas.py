@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Write the JSON Schemas of the configuration files to config/schemas/; `--check` only says which are stale."""
 
 from __future__ import annotations

@@ -169,9 +169,9 @@ class Application:
         """Try a dead letter again; raises Invalid while it is still not acceptable."""
         return self.dead_letters.replay(identity, {**signals, "work": self._replay_work}, by)
 
-    def start_etl(self, slot: datetime) -> Advanced:
-        """The schedule's ETL run; one a slot, however often it is asked for."""
-        return self.advance(m.EtlDue(root=LAKE, slot=slot))
+    def start_etl(self, slot: datetime, asked_by: str = "") -> Advanced:
+        """The ETL run of the schedule, or of who asks for one; one a slot, however often it is asked for."""
+        return self.advance(m.EtlDue(root=LAKE, slot=slot, asked_by=asked_by))
 
     def start_upkeep(self, slot: datetime) -> Advanced:
         """The schedule's upkeep of the table; one a slot, and never beside an ETL run."""

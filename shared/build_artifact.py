@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from shared.domain.approvals import METRICS
 from shared.domain.comparison import numbers
 from shared.domain.release import release_id
 from shared.domain.training import Phase, TrainingRun
+from shared.errors import Invalid
 from shared.training_build import Change
 
 FILE_NAME = "build.json"
@@ -47,6 +48,30 @@ def build_artifact(
             else _not_trained(circuit, runs[key].reason if key in runs else problems[key], change)
             for key, circuit in circuits.items()
         },
+    }
+
+
+def merged(parts: Sequence[Mapping[str, Any]], expected: Sequence[str]) -> dict[str, Any]:
+    """One artifact of the parts that the jobs of one build left; of a circuit in several, the part that trained it.
+
+    A circuit of `expected` that no part has was not trained. Raises Invalid for parts of different commits.
+    """
+    commits = sorted({str(part["config_commit"]) for part in parts})
+    if len(commits) > 1:
+        raise Invalid("parts", f"are of several commits: {', '.join(commits)}", "parts of one build")
+    circuits: dict[str, Any] = {}
+    environments: dict[str, Any] = {}
+    for part in parts:
+        environments |= part["environments"]
+        for circuit, told in part["circuits"].items():
+            if told["trained"] or circuit not in circuits:
+                circuits[circuit] = told
+    unheard = {"trained": False, "reason": "no training job told of it: see the log of its job"}
+    whole = circuits | {circuit: unheard for circuit in expected if circuit not in circuits}
+    return {
+        **{name: parts[0][name] if parts else "" for name in ("config_commit", "author", "pull_request")},
+        "environments": environments,
+        "circuits": dict(sorted(whole.items())),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import tarfile
 import tempfile
@@ -313,6 +314,12 @@ class Commits:
     def author(self) -> str:
         """The e-mail address of who made `head`."""
         return _git(self.repository, "log", "-1", "--format=%ae", self.head).strip()
+
+    def pull_request(self) -> str:
+        """The number of the pull request that `head` merged, as its message says; empty where it says none."""
+        subject = _git(self.repository, "log", "-1", "--format=%s", self.head)
+        found = re.search(r"Merged PR (\d+):|[Pp]ull request #(\d+)|\(#(\d+)\)", subject)
+        return next(filter(None, found.groups()), "") if found else ""
 
 
 def config_changes(commits: Commits, folder: str = CONFIG_FOLDER) -> ConfigChanges:

@@ -65,12 +65,23 @@ class Tokens:
 
         Raises NotSignedIn, and Transient while the issuer's keys cannot be read: that says nothing about the caller.
         """
+        return self._person(self._claims(authorization))
+
+    def caller(self, authorization: str | None) -> Person:
+        """The person, or a program that was given a role here (a pipeline), called `app/{client id}`.
+
+        Raises as `person`. A program orders what its roles allow; it never counts as a person who approves.
+        """
+        claims = self._claims(authorization)
+        return _program(claims) or self._person(claims)
+
+    def _claims(self, authorization: str | None) -> dict[str, Any]:
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise NotSignedIn("sign in first: the header 'Authorization: Bearer <token>' is missing", "Bearer")
         try:
-            claims = jwt.decode(
+            claims: dict[str, Any] = jwt.decode(
                 token,
                 self._signing_key(token),
                 algorithms=ALGORITHMS,
@@ -83,7 +94,7 @@ class Tokens:
             raise NotSignedIn(f"the token cannot be believed: {error!s:.200}") from error
         if self._tenant and claims.get("tid") != self._tenant:
             raise NotSignedIn("the token is of another tenant")
-        return self._person(claims)
+        return claims
 
     def _signing_key(self, token: str) -> jwt.PyJWK:
         try:
@@ -98,7 +109,7 @@ class Tokens:
         """
         oid, username = _text(claims, "oid"), _text(claims, "preferred_username", "upn", "unique_name")
         if not oid or not username or claims.get("idtyp") == "app":
-            raise NotSignedIn("the token names no person (oid, preferred_username); programs call with a function key")
+            raise NotSignedIn("the token names no person (oid, preferred_username), and no program with a role here")
         return Person(
             oid=oid,
             name=_text(claims, "name") or username,
@@ -110,6 +121,16 @@ class Tokens:
         """A group that only bears a name of ours is none of ours: anybody in a tenant may make one."""
         groups, names = _texts(claims.get("groups")), self._group_names
         return groups if names is None else [names[group.lower()] for group in groups if group.lower() in names]
+
+
+def _program(claims: dict[str, Any]) -> Person | None:
+    """The program whose own token this is; None for a person's, and for a program that was given no role."""
+    client, roles = _text(claims, "azp", "appid"), _texts(claims.get("roles"))
+    if _text(claims, "preferred_username", "upn", "unique_name") or not client or not roles or not _text(claims, "oid"):
+        return None
+    name = f"app/{client}"
+    shown = _text(claims, "app_displayname") or name
+    return Person(oid=_text(claims, "oid"), name=shown, username=name, groups=tuple(roles))
 
 
 def _text(claims: dict[str, Any], *names: str) -> str:

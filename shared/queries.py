@@ -16,6 +16,7 @@ from shared.domain.approvals import LINEAGE, METRICS
 from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.comparison import numbers
+from shared.domain.direct_action import DIRECT_ACTION
 from shared.domain.discrepancy import DISCREPANCY, Discrepancy
 from shared.domain.environment.release import ENVIRONMENT_RELEASE, EnvironmentRelease
 from shared.domain.explain import Explanation, explain
@@ -187,12 +188,14 @@ class Queries:
         return {**release, "updates": dict(sorted(told.items()))}
 
     def orders(self, circuit: str, size: int, continuation: str | None = None) -> Listing:
-        """The circuit's rollbacks, holds and discrepancies, newest first, each with its history."""
+        """The circuit's rollbacks, holds, discrepancies and direct actions, newest first, each with its history."""
         open_items = [
             item for item in self._load(circuit).items.values() if isinstance(item, (Rollback, Hold, Discrepancy))
         ]
         ended = [
-            records.item_from(row) for kind in (ROLLBACK, HOLD, DISCREPANCY) for row in self._finished(circuit, kind)
+            records.item_from(row)
+            for kind in (ROLLBACK, HOLD, DISCREPANCY, DIRECT_ACTION)
+            for row in self._finished(circuit, kind)
         ]
         newest = sorted([*open_items, *ended], key=lambda item: (item.created_at, item.id), reverse=True)
         return self._with_history(circuit, newest, size, continuation)

@@ -167,7 +167,7 @@ class Settings:
         _group_names,
     )
     operators: tuple[str, ...] = _setting(
-        "OPERATOR_GROUPS", "groups that may replay dead letters, with commas", ("ML-Engineers",), _names
+        "OPERATOR_GROUPS", "groups and app roles that operate the fleet, with commas", ("ML-Engineers",), _names
     )
     identity_client: str = _setting(
         "AZURE_CLIENT_ID", "client id of the user-assigned managed identity; none: the system-assigned one", "", _guid

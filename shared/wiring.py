@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.application import Application
 from shared.backlog import Backlog
@@ -23,7 +23,7 @@ from shared.hooks import Hooks
 from shared.identity import Tokens
 from shared.ledger import Ledger
 from shared.overview import Overview
-from shared.ports import ApprovalChannel, Clock, Documents, Lake, StateStore, Topic, WorkQueue
+from shared.ports import ApprovalChannel, Clock, Documents, Lake, ModelPlatform, StateStore, Topic, WorkQueue
 from shared.queries import Queries
 from shared.request_keys import RequestKeys
 from shared.rescoring import Rescoring
@@ -34,6 +34,9 @@ from shared.signals import Signals
 from shared.slots import INVOCATION, TRAINING
 from shared.subscriptions import Source
 from shared.telemetry import OFF, Telemetry
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,22 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
 def _limits(fleet: Fleet) -> Mapping[str, int]:
     """How many of each kind of slot there are."""
     return {TRAINING: fleet.policy.max_parallel_training, INVOCATION: fleet.policy.max_parallel_invocations}
+
+
+def platform_alone(environment: Mapping[str, str]) -> ModelPlatform:
+    """The model platform without the app's state, for who acts when that cannot be had. Raises SettingsError.
+
+    What it starts is remembered by this process alone.
+    """
+    from shared.adapters.azure import credentials
+    from shared.adapters.local.model_platform import LocalModelPlatform
+    from shared.adapters.local.state_store import MemoryStateStore
+
+    settings = Settings.read(environment)
+    if settings.mode == LOCAL:
+        return LocalModelPlatform(settings.platform_endpoint, settings.platform_key)
+    identity = credentials.identity(settings.identity_client)
+    return _azure_platform(settings, identity, MemoryStateStore(shards=1), SystemClock())
 
 
 def telemetry(environment: Mapping[str, str]) -> Telemetry:
@@ -237,23 +256,14 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
     from shared.adapters.azure.approvals import DevopsApprovals, GatePipeline
     from shared.adapters.azure.data_assets import AzureDataAssets
     from shared.adapters.azure.etl_runner import SparkEtl, SynapseEtlRunner
-    from shared.adapters.azure.model_platform import AzureMl, AzureModelPlatform
     from shared.adapters.azure.monitor_runner import AzureMonitorRunner, MonitoringJobs
     from shared.adapters.azure.starts import Starts
     from shared.adapters.azure.training_runner import AzureTrainingRunner, TrainingJobs
     from shared.adapters.azure.webhooks import HttpsWebhooks
     from shared.adapters.local.approvals import TopicApprovals
-    from shared.adapters.names import SUFFIXES
 
     identity = credentials.identity(settings.identity_client)
     starts = Starts(common.store, common.clock)
-    workspaces = {
-        Stage.DEV: settings.dev_workspace,
-        Stage.TEST: settings.test_workspace,
-        Stage.PRODUCTION: settings.production_workspace,
-    }
-    suffixes = {**SUFFIXES, Stage.TEST: settings.test_suffix, Stage.PRODUCTION: settings.production_suffix}
-    ml = AzureMl(workspaces, settings.registry, settings.cluster, suffixes)
     spark = SparkEtl(settings.synapse_endpoint, settings.synapse_pool, settings.etl_code, settings.etl_source)
     monitoring = MonitoringJobs(settings.production_workspace, settings.registry, settings.cluster)
     trainings = TrainingJobs(settings.dev_workspace, settings.cluster)
@@ -265,7 +275,7 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
         approvals = DevopsApprovals(gate, identity, common.store, common.clock)
     return Ports(
         **vars(common),
-        platform=AzureModelPlatform(ml, identity, starts, common.clock),
+        platform=_azure_platform(settings, identity, common.store, common.clock),
         etl=SynapseEtlRunner(spark, identity, starts, common.lake),
         training=AzureTrainingRunner(trainings, identity, fleet, common.lake, common.documents),
         monitor=AzureMonitorRunner(monitoring, identity),
@@ -278,6 +288,21 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
         ),
         data_assets=AzureDataAssets(settings.dev_workspace, identity),
     )
+
+
+def _azure_platform(settings: Settings, identity: TokenCredential, store: StateStore, clock: Clock) -> ModelPlatform:
+    from shared.adapters.azure.model_platform import AzureMl, AzureModelPlatform
+    from shared.adapters.azure.starts import Starts
+    from shared.adapters.names import SUFFIXES
+
+    workspaces = {
+        Stage.DEV: settings.dev_workspace,
+        Stage.TEST: settings.test_workspace,
+        Stage.PRODUCTION: settings.production_workspace,
+    }
+    suffixes = {**SUFFIXES, Stage.TEST: settings.test_suffix, Stage.PRODUCTION: settings.production_suffix}
+    ml = AzureMl(workspaces, settings.registry, settings.cluster, suffixes)
+    return AzureModelPlatform(ml, identity, Starts(store, clock), clock)
 
 
 def provision(settings: Settings) -> None:

@@ -604,6 +604,27 @@ class RestartedAtReady(RestartRequested):
     """What was approved still holds, and production is not free or nothing may enter it now."""
 
 
+class DirectActionReported(Order):
+    """A person acts, or has acted, on the model platform past the application; `at` (UTC) says when."""
+
+    did: Literal["promote", "deploy to test", "deploy to production"]
+    model: int
+    environment: str = ""
+    at: datetime
+
+
+class PlatformUsedDirectly(Consequence):
+    """A person did something on the platform that changes nothing in production."""
+
+    at: datetime
+
+
+class ProductionChangedDirectly(Consequence):
+    """A person put a pair into production past the application: it is respected, and no release follows it unasked."""
+
+    at: datetime
+
+
 class ProductionRead(Event):
     """What production really serves for the circuit, read while `recorded` was recorded; `read` names the reading."""
 
@@ -845,9 +866,10 @@ class TrainingFailed(Outcome):
 
 
 class EtlDue(Event):
-    """The schedule asks for an ETL run; `slot` is the scheduled time (UTC), one run a slot."""
+    """The schedule, or a person, asks for an ETL run; `slot` is the time (UTC) it is for, one run a slot."""
 
     slot: datetime
+    asked_by: str = ""
 
     @property
     def identity(self) -> str:

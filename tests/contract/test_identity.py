@@ -115,6 +115,30 @@ def test_a_token_that_is_signed_and_yet_not_right_is_refused(
     assert refused.value.challenge == 'Bearer error="invalid_token"'
 
 
+PROGRAM = {"preferred_username": None, "name": None, "azp": "0a1b", "idtyp": "app", "groups": None}
+
+
+def test_a_program_is_a_caller_by_its_role_and_never_a_person(issuer: TokenIssuer, tokens: Tokens) -> None:
+    token = bearer(issuer.issue("erik@plant.example", **PROGRAM, roles=["Fleet-Operators"]))
+    pipeline = tokens.caller(token)
+    assert (pipeline.username, pipeline.groups) == ("app/0a1b", ("Fleet-Operators",))
+    with pytest.raises(NotSignedIn, match="names no person"):
+        tokens.person(token)
+
+
+@pytest.mark.parametrize("changed", [{"roles": []}, {"roles": None}, {"azp": None, "roles": ["R"]}], ids=str)
+def test_a_program_that_was_given_no_role_is_nobody(
+    issuer: TokenIssuer, tokens: Tokens, changed: dict[str, Any]
+) -> None:
+    with pytest.raises(NotSignedIn, match="no program with a role"):
+        tokens.caller(bearer(issuer.issue("erik@plant.example", **{**PROGRAM, **changed})))
+
+
+def test_a_person_stays_a_person_whatever_application_they_use(issuer: TokenIssuer, tokens: Tokens) -> None:
+    token = bearer(issuer.issue("erik@plant.example", azp="0a1b", roles=["Fleet-Operators"]))
+    assert tokens.caller(token) == tokens.person(token) and tokens.caller(token).username == "erik@plant.example"
+
+
 def test_a_clock_that_is_a_little_off_does_no_harm(issuer: TokenIssuer, tokens: Tokens) -> None:
     expired = int(time.time()) - 20
     assert tokens.person(bearer(issuer.issue("erik@plant.example", exp=expired, nbf=expired - 600)))

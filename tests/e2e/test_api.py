@@ -10,7 +10,9 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -74,6 +76,9 @@ ROUTES = [
     ("POST", "fleet/resume"),
     ("GET", f"circuits/{THIRD}/orders"),
     ("POST", f"circuits/{THIRD}/rollback"),
+    ("POST", f"circuits/{THIRD}/direct-actions"),
+    ("POST", "lake/etl"),
+    ("GET", "lake/etl/etl-20260131T030500Z"),
     ("POST", f"circuits/{THIRD}/hold"),
     ("POST", f"circuits/{THIRD}/resume"),
     ("GET", "me"),
@@ -302,22 +307,105 @@ def test_the_fleet_is_stopped_and_resumed(api: Api) -> None:
     assert api.get("fleet").json()["standstill"] == ""
 
 
-def test_the_rollback_script_says_what_is_possible_and_what_is_not(api: Api) -> None:
+def script(api: Api, name: str, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    """A script as an engineer runs it who is signed in to the app and has its settings."""
     token = api.runtime.services.issuer.issue(ENGINEER)
-    environment = {**os.environ, "FLEET_URL": api.runtime.url, "FLEET_TOKEN": token, "no_proxy": "*"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    given = {"PATH": path, "FLEET_URL": api.runtime.url, "FLEET_TOKEN": token, "no_proxy": "*", **changed}
+    environment = {**os.environ, **api.runtime.environment, **given}
+    command = [str(ROOT / "scripts" / name), *arguments]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert token not in done.stdout + done.stderr
+    return done
 
-    def script(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(ROOT / "scripts/rollback_model.sh"), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    shown = script(UNTOUCHED, "--dry-run")
+def test_the_rollback_script_says_what_is_possible_and_what_is_not(api: Api) -> None:
+    shown = script(api, "rollback_model.sh", UNTOUCHED, "--dry-run")
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["possible"] == [] and json.loads(shown.stdout)["serving"] is None
-    refused = script(UNTOUCHED, "--reason", "the forecasts drift off")
+    refused = script(api, "rollback_model.sh", UNTOUCHED, "--reason", "the forecasts drift off")
     assert refused.returncode == 1 and "nothing can be undone" in refused.stderr
     for wrong in (["P001"], [UNTOUCHED], [UNTOUCHED, "--version", "x"], [UNTOUCHED, "--no-such"]):
-        assert script(*wrong).returncode == 2, wrong
-    assert token not in shown.stdout + shown.stderr + refused.stderr
+        assert script(api, "rollback_model.sh", *wrong).returncode == 2, wrong
+
+
+def test_the_scripts_of_gates_show_the_evidence_and_take_no_other(api: Api) -> None:
+    release = f"{UNTOUCHED}:1"
+    shown = script(api, "promote_to_registry.sh", release, "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    gate = json.loads(shown.stdout)
+    assert gate["would_approve"] == api.gate(UNTOUCHED)["id"] and re.fullmatch("[0-9a-f]{64}", gate["digest"])
+    changed = script(api, "promote_to_registry.sh", release, "--digest", "0" * 64)
+    assert changed.returncode == 1 and "has changed since you read it" in changed.stderr
+    blind = script(api, "promote_to_registry.sh", release)
+    assert blind.returncode == 2 and "--dry-run" in blind.stderr
+    early = script(api, "deploy_batch_endpoint.sh", UNTOUCHED, "--stage", "production", "--version", "1", "--dry-run")
+    assert early.returncode == 0 and json.loads(early.stdout)["would_approve"] is None
+    nothing = script(api, "deploy_batch_endpoint.sh", UNTOUCHED, "--stage", "test", "--version", "99")
+    assert nothing.returncode == 1 and f"{UNTOUCHED}:99" in nothing.stderr
+    for wrong in (["P001", "--stage", "test"], [UNTOUCHED, "--stage", "dev", "--version", "1"]):
+        assert script(api, "deploy_batch_endpoint.sh", *wrong).returncode == 2, wrong
+    assert api.phase(release) == "awaiting registry approval"
+
+
+def test_what_was_done_past_the_app_is_kept_and_reported_when_it_is_back(api: Api, tmp_path: Path) -> None:
+    asked = ("promote_to_registry.sh", f"{SECOND}:1", "--break-glass", "the app is away", "--record", str(tmp_path))
+    assert json.loads(script(api, *asked, "--dry-run").stdout)["dry_run"] is True and not list(tmp_path.iterdir())
+    done = script(api, *asked, FLEET_URL="http://127.0.0.1:9")
+    assert done.returncode == 3, done.stderr
+    (kept,) = tmp_path.glob("*.json")
+    assert json.loads(done.stdout)["reported"] is False and f"report {kept}" in done.stderr
+    for _ in range(2):
+        reported = script(api, "break_glass.py", "report", str(kept))
+        assert reported.returncode == 0, reported.stderr
+        kept = kept.with_suffix(".reported")
+    (action,) = [order for order in api.get(f"circuits/{SECOND}/orders").json()["orders"] if "did" in order]
+    assert (action["did"], action["by"], action["why"]) == ("promote", ENGINEER, "the app is away")
+
+
+def test_the_etl_and_the_smoke_test_are_asked_for_by_script(api: Api) -> None:
+    done = script(api, "run_etl.py", "--wait", "2")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["phase"] == "completed"
+    well = script(api, "smoke_test.sh")
+    assert well.returncode == 0 and json.loads(well.stdout)["health"] == "ready", well.stderr
+    away = script(api, "smoke_test.sh", "--wait", "0", FLEET_URL="http://127.0.0.1:9")
+    assert away.returncode == 1 and "not ready" in away.stderr
+
+
+def test_an_environment_is_followed_by_script(api: Api) -> None:
+    unknown = script(api, "release_environment.py", "follow", "9.9.9", "--until", "tested")
+    assert unknown.returncode == 1 and "9.9.9" in unknown.stderr
+    shown = script(api, "release_environment.py", "preview", "1.0.0")
+    assert shown.returncode == 0, shown.stderr
+    assert script(api, "release_environment.py", "follow", "1", "--until", "tested").returncode == 2
+
+
+def test_a_build_trains_in_parts_and_publishes_one_artifact(api: Api, tmp_path: Path) -> None:
+    """The build pipeline's last stages, on a repository whose merge concerns one circuit."""
+    repository = tmp_path / "repository"
+    shutil.copytree(api.runtime.environment["CONFIG_FOLDER"], repository / "config")
+
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=Ann", "-c", "user.email=ann@plant.example"]
+        subprocess.run(["git", *who, *arguments], cwd=repository, check=True, capture_output=True)
+
+    git("init", "--initial-branch=main")
+    git("add", ".")
+    git("commit", "--message", "the fleet")
+    file = repository / "config/plants/P001/C001.yml"
+    file.write_text(file.read_text() + "  hyperparameters: {max_iter: 21}\n")
+    git("commit", "--all", "--message", "Merged PR 17: more iterations")
+    parts, built = tmp_path / "parts", ("--merge", "HEAD", "--repository", str(repository))
+    trained = script(api, "train_circuits.py", FIRST, *built, "--out", str(parts / "1"), "--poll-seconds", "0.5")
+    assert trained.returncode == 0, trained.stderr
+    published = script(api, "publish_build.py", *built, "--parts", str(parts), "--out", str(tmp_path / "artifact"))
+    assert published.returncode == 0, published.stderr
+    whole = json.loads(Path(published.stdout.strip()).read_text())
+    assert (whole["author"], whole["pull_request"]) == ("ann@plant.example", "17")
+    assert whole["circuits"][FIRST]["trained"] is True and whole["circuits"][FIRST]["model_version"] == 2
+    missing = script(api, "publish_build.py", *built, "--parts", str(tmp_path / "none"), "--out", str(tmp_path / "b"))
+    assert missing.returncode == 1 and f"not trained: {FIRST}" in missing.stderr
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

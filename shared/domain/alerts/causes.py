@@ -20,6 +20,7 @@ class Severity(StrEnum):
 class Cause(StrEnum):
     """What an alert is about. With its subject it is the alert's key: `scoring:P001_C001`."""
 
+    DIRECT_ACTION = "direct-action"
     DRIFT = "drift"
     ENVIRONMENT_RELEASE = "environment-release"
     ENVIRONMENT_UPDATE = "environment-update"
@@ -42,7 +43,7 @@ class Cause(StrEnum):
     UPKEEP = "upkeep"
 
 
-NEWS = frozenset({Cause.PRODUCTION_ADOPTED})
+NEWS = frozenset({Cause.DIRECT_ACTION, Cause.PRODUCTION_ADOPTED})
 """What has happened and does not last: it is over once somebody has acknowledged it."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.domain import messages as m
 from shared.domain.circuit.checks import Checks
+from shared.domain.circuit.direct_actions import DirectActions
 from shared.domain.circuit.discrepancies import Discrepancies
 from shared.domain.circuit.draft import CircuitDraft, Part
 from shared.domain.circuit.drifts import DriftChecks, Drifts
@@ -28,7 +29,7 @@ from shared.domain.release import release_id
 from shared.domain.rules import Rules
 
 PARTS: tuple[type[Part[Any]], ...] = (
-    *(Rollbacks, Updates, Releases, Holds, Discrepancies, Checks, Scorings, Trainings),
+    *(Rollbacks, Updates, Releases, Holds, DirectActions, Discrepancies, Checks, Scorings, Trainings),
     *(PerformanceChecks, Degradations, DriftChecks, Drifts),
 )
 """In the order in which they say what follows, and are next for a production that is free: what frees or takes it comes

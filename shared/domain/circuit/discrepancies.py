@@ -44,9 +44,10 @@ class Discrepancies(Part[Discrepancy]):
         return [Line(DISCREPANCY, self._policy(event.found)(root=root.id), created=created)]
 
     def _policy(self, found: Pair | None) -> type[m.Consequence]:
-        if self.rules.out_of_band == "repair" and self.root.serving:
+        direct = found is not None and found == self.root.direct  # somebody said so: never undone unasked
+        if self.rules.out_of_band == "repair" and self.root.serving and not direct:
             return m.RepairBegun
-        if self.rules.out_of_band == "adopt" and any(proved.pair == found for proved in self.root.proved):
+        if (direct or self.rules.out_of_band == "adopt") and any(proved.pair == found for proved in self.root.proved):
             return m.ProductionAdopted
         return m.ProductionDiffers
 

@@ -59,7 +59,7 @@ class CircuitDraft(AlertingDraft):
         before, after = self.root, self.root.model_copy(update=changed)
         noted: dict[str, Any] = {}
         if after.serving != before.serving:
-            noted["serving_since"] = self.now
+            noted |= {"serving_since": self.now, "direct": None}
         if not (after.serving and after.scoring):
             noted["expected_since"] = None
         elif before.expected_since is None:

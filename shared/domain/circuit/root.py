@@ -27,7 +27,8 @@ class Circuit(Root):
 
     `served_by` put `serving` there, at `serving_since`. From `expected_since` on, without a break, a scoring a day is
     expected; times are UTC. `proved` are the pairs that a rollback may go back to, the one that served last first;
-    `condemned` were rolled back and are none of them. An owner is the id of the item whose affair a deployment is.
+    `condemned` were rolled back and are none of them. `direct` is what a person put into production past the
+    application, until something else serves. An owner is the id of the item whose affair a deployment is.
     `performance`, `drift` (of runs that decide) and `drift_warnings` are the newest verdicts, newest period first.
     """
 
@@ -45,6 +46,8 @@ class Circuit(Root):
     scoring: bool = True
     rollbacks: int = 0
     discrepancies: int = 0
+    direct: Pair | None = None
+    direct_actions: int = 0
     update: Standing | None = None
     hold: str = ""
     holds: int = 0

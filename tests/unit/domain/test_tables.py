@@ -69,6 +69,9 @@ EXAMPLES: dict[str, Any] = {
     "alert": f"{CIRCUIT}!alert.1",
     "among": "P001",
     "approval": f"{CIRCUIT}:1:registry:1",
+    "at": NOW,
+    "did": "promote",
+    "model": 1,
     "asked": "fill-2026-01-30",
     "asked_at": START,
     "asked_by": "erik@example.org",
@@ -247,6 +250,7 @@ DECIDED = {
         repairing | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, RepairOvertaken, Repaired,
             StillRunning
     """,
+    "direct action": "- | PlatformUsedDirectly, ProductionChangedDirectly",
     "hold": """
         - | HoldPlaced
         standing | DeadlinePassed, HoldLifted, HoldPlaced
