@@ -153,6 +153,7 @@ def _of_query(endpoint: Endpoint) -> list[dict[str, Any]]:
     for name, described in schema["properties"].items():
         given = {key: value for key, value in described.items() if key not in ("title", "description", "anyOf")}
         choices = [choice for choice in described.get("anyOf", []) if choice != {"type": "null"}]
+        choices = [schema["$defs"][each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in choices]
         if given.get("default", ...) is None:  # not given is not null: a query has no null
             del given["default"]
         parameters.append(
