@@ -10,6 +10,7 @@ from functions.orders import OrderBody
 from functions.parameters import AlertKey, Operator, Page, RequestId
 from shared.domain.alerts.causes import Severity
 from shared.domain.alerts.messages import AlertAcknowledged
+from shared.domain.identifiers import PLANT
 from shared.wiring import wired
 
 bp = Endpoints()
@@ -18,7 +19,7 @@ bp = Endpoints()
 class PageOfAlerts(Page):
     """A part of the open alerts: of one plant, of one severity, where these are given."""
 
-    plant: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9]{0,6}$", description="a plant such as P001")
+    plant: str | None = Field(None, pattern=PLANT.whole, description="a plant such as P001")
     severity: Severity | None = Field(None, description=", ".join(Severity))
 
 

@@ -202,9 +202,7 @@ def problems_of(endpoint: Endpoint) -> tuple[int, ...]:
     """The statuses of what can go wrong at an endpoint."""
     found = {400, 500, 503}
     if endpoint.who:
-        found |= {401}
-    if endpoint.path:
-        found |= {404}
+        found |= {401, 404}
     if endpoint.method == "POST":
         found |= {403, 409, 422}
     if endpoint.body:

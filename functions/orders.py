@@ -12,6 +12,7 @@ from functions.http import NotFound
 from functions.parameters import Body, CircuitId, Operator, Page, ReleaseId, RequestId
 from shared.domain import messages as m
 from shared.domain.fleet import ROOT as FLEET
+from shared.domain.identifiers import REASON
 from shared.domain.values import SEMANTIC_VERSION
 from shared.wiring import wired
 
@@ -21,7 +22,7 @@ bp = Endpoints()
 class OrderBody(Body):
     """Why; it is kept, and shown with what follows."""
 
-    reason: str = Field(min_length=3, max_length=500)
+    reason: str = Field(min_length=REASON.start, max_length=REASON.stop - 1)
 
 
 class RollbackBody(OrderBody):

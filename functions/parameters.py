@@ -12,18 +12,14 @@ import azure.functions as func
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from functions.http import approver, caller, operator
+from shared.domain import identifiers as i
 from shared.domain.messages import Person
-from shared.domain.values import ENVIRONMENT, SEMANTIC_VERSION
 from shared.queries import PAGE_SIZES
 
 DEFAULT_PAGE = 50
 _SIZES = f"a whole number from {PAGE_SIZES.start} to {PAGE_SIZES.stop - 1}"
 LAST_DAYS = timedelta(days=6)
 """How far back a span begins that names no first day."""
-_CIRCUIT = r"[A-Za-z][A-Za-z0-9]{0,6}_[A-Za-z][A-Za-z0-9]{0,12}"
-_RELEASE = _CIRCUIT + r":[1-9][0-9]{0,8}"
-_ASKED = r":(registry|production):[1-9][0-9]{0,3}"
-_APPROVAL = rf"({_RELEASE}|{ENVIRONMENT}:{SEMANTIC_VERSION}){_ASKED}"
 
 
 @dataclass(frozen=True)
@@ -44,16 +40,16 @@ Caller = Annotated[Person, Who("a signed-in person or program", caller)]
 Operator = Annotated[Person, Who("a member of `OPERATOR_GROUPS`", operator)]
 RequestId = Annotated[str, Key()]
 
-CircuitId = Annotated[str, Field(pattern=f"^{_CIRCUIT}$", examples=["P001_C001"])]
-ReleaseId = Annotated[str, Field(pattern=f"^{_RELEASE}$", examples=["P001_C001:3"])]
-ApprovalId = Annotated[str, Field(pattern=f"^{_APPROVAL}$", examples=["P001_C001:3:registry:1"])]
-ModelApprovalId = Annotated[str, Field(pattern=f"^{_RELEASE}{_ASKED}$", examples=["P001_C001:3:registry:1"])]
-AlertKey = Annotated[
-    str, Field(pattern="^[a-z][a-z-]{1,39}:[A-Za-z0-9][A-Za-z0-9_.:!@~+-]{0,119}$", examples=["scoring:P001_C001"])
+CircuitId = Annotated[str, Field(pattern=i.CIRCUIT.whole, examples=[i.CIRCUIT.example])]
+ReleaseId = Annotated[str, Field(pattern=i.RELEASE.whole, examples=[i.RELEASE.example])]
+ApprovalId = Annotated[str, Field(pattern=i.APPROVAL.whole, examples=[i.APPROVAL.example])]
+ModelApprovalId = Annotated[str, Field(pattern=i.MODEL_APPROVAL.whole, examples=[i.MODEL_APPROVAL.example])]
+AlertKey = Annotated[str, Field(pattern=i.ALERT.whole, examples=[i.ALERT.example])]
+EnvironmentVersion = Annotated[
+    str, Field(pattern=i.ENVIRONMENT_VERSION.whole, examples=[i.ENVIRONMENT_VERSION.example])
 ]
-EnvironmentVersion = Annotated[str, Field(pattern=f"^{SEMANTIC_VERSION}$", examples=["1.1.0"])]
-EtlRunId = Annotated[str, Field(pattern="^etl-[0-9]{8}T[0-9]{6}Z$", examples=["etl-20260131T030500Z"])]
-LetterId = Annotated[str, Field(pattern="^[0-9]{13}-[0-9a-f]{12}$", examples=["8204499910951-0f3a5c7e9b1d"])]
+EtlRunId = Annotated[str, Field(pattern=i.ETL_RUN.whole, examples=[i.ETL_RUN.example])]
+LetterId = Annotated[str, Field(pattern=i.DEAD_LETTER.whole, examples=[i.DEAD_LETTER.example])]
 """The ids that stand in paths; an example says what each looks like."""
 
 

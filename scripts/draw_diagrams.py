@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.reference import benchmarks, http, infrastructure, messages, picture, settings, transitions
+from scripts.reference import benchmarks, cli, http, infrastructure, messages, picture, settings, transitions
 
 ROOT = Path(__file__).resolve().parents[1]
 README = "README.md"
@@ -22,6 +22,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings.write,
     "docs/reference/http.md": http.write,
     "docs/benchmarks.md": benchmarks.write,
+    "docs/cli.md": cli.write,
     "docs/reference/rights.md": infrastructure.rights,
     "infra/generated/event_subscriptions.json": infrastructure.event_subscriptions,
     "infra/generated/schedules.json": infrastructure.schedules,

@@ -20,7 +20,7 @@ from azure.functions.meta import Datum
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from local.functions_host import event_grid_trigger
 from local.functions_host.event_grid_trigger import EventGridWebhook
@@ -98,6 +98,7 @@ class FunctionsHost:
         self._queues: dict[str, QueueListener] = {}
         self._build()
         self.application = Starlette(routes=self._routes(), lifespan=self._lifespan)
+        self.application.router.default = self._http  # whatever the path holds: a pattern would stop at a line's end
 
     def table(self, base_url: str) -> str:
         """The functions and what triggers them, as `func start` prints them."""
@@ -154,7 +155,7 @@ class FunctionsHost:
         if problems:
             raise HostStartError("\n".join(problems))
 
-    def _routes(self) -> list[Route | Mount]:
+    def _routes(self) -> list[Route]:
         every_method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
         return [
             Route("/admin/host/ping", self._ping, methods=["GET", "POST"]),
@@ -162,7 +163,6 @@ class FunctionsHost:
             Route("/admin/functions", self._list, methods=["GET"]),
             Route("/admin/functions/{name}", self._run_by_name, methods=["POST"]),
             Route(event_grid_trigger.PATH, self._webhook.respond, methods=every_method),
-            Mount("/", app=self._http),
         ]
 
     def stop_taking(self) -> None:
