@@ -11,9 +11,11 @@ READY := $(VENV)/.ready
 NODE_READY := node_modules/.ready
 SPARK_VENV := .venv-spark
 SPARK_READY := $(SPARK_VENV)/.ready
-REQUIREMENTS := requirements requirements-ml requirements-build requirements-dev requirements-spark
+INFRA_VENV := .venv-infra
+INFRA_READY := $(INFRA_VENV)/.ready
+REQUIREMENTS := requirements requirements-ml requirements-build requirements-dev requirements-spark requirements-infra
 
-.PHONY: help setup demo up train test unit test-spark check format bench docs lock clean
+.PHONY: help setup demo up train test unit test-spark check check-infra format bench docs lock clean
 
 help: ## Show this help
 	@echo "The fleet: sensor forecast models from readings to production predictions."
@@ -47,12 +49,15 @@ test-spark: $(SPARK_READY) ## Both ETL engines on real Spark: the same table, ro
 	@scripts/fetch_spark_jars.sh .local/spark-jars
 	@$(SPARK_VENV)/bin/python -m pytest tests/spark --confcutdir=tests/spark
 
-check: setup ## Lint, format, types, and that generated documents are fresh
+check: setup check-infra ## Lint, format, types, and that generated documents are fresh
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(PYTHON) scripts/draw_diagrams.py --check
 	@$(PYTHON) scripts/write_config_schemas.py --check
+
+check-infra: $(INFRA_READY) ## Scan infra/ for misconfiguration (checkov)
+	@$(PYTHON) scripts/scan_infra.py
 
 format: setup ## Format the code
 	@$(VENV)/bin/ruff check --fix .
@@ -75,7 +80,7 @@ lock: $(READY) ## Pin the requirements again, with hashes
 		--generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 
 clean: ## Remove what was installed and everything the embedded mode has kept
-	@rm -rf $(VENV) $(SPARK_VENV) node_modules .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(SPARK_VENV) $(INFRA_VENV) node_modules .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements-dev.txt
 	@$(UV) --version >/dev/null 2>&1 || scripts/make_venv.sh $(VENV)
@@ -93,4 +98,10 @@ $(SPARK_READY): requirements-spark.txt $(READY)
 	@echo "Installing Spark ..."
 	@$(UV) venv -q --clear --python $(PYTHON) $(SPARK_VENV)
 	@VIRTUAL_ENV=$(SPARK_VENV) $(UV) pip sync -q --require-hashes requirements-spark.txt
+	@touch $@
+
+$(INFRA_READY): requirements-infra.txt $(READY)
+	@echo "Installing checkov ..."
+	@$(UV) venv -q --clear --python $(PYTHON) $(INFRA_VENV)
+	@VIRTUAL_ENV=$(INFRA_VENV) $(UV) pip sync -q --require-hashes requirements-infra.txt
 	@touch $@

@@ -9,7 +9,6 @@ param secretsReader string = ''
 var roles = loadYamlContent('../rbac.yml').roles
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
-  // checkov:skip=CKV_AZURE_189: private endpoints are switched on by the parameter file (privateNetwork)
   // checkov:skip=CKV_AZURE_109: private endpoints are switched on by the parameter file (privateNetwork)
   name: name
   location: location

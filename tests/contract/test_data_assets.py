@@ -9,6 +9,7 @@ import pytest
 
 from shared.adapters.azure.data_assets import AzureDataAssets
 from shared.errors import Permanent, Transient
+from tests.azure_services.rights import allows, needed
 from tests.azure_services.server import AzureServices, Call, Endpoint, Fault, Refused, Reply, Service
 
 WORKSPACE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/dev"
@@ -99,3 +100,13 @@ def test_a_workspace_that_does_not_answer_raises(
     with pytest.raises(Transient):
         data_assets.delta_versions("table-1")
     assert data_assets.delta_versions("table-1") == {3}
+
+
+def test_the_application_may_list_what_data_assets_read(
+    azure: AzureServices, workspace: Workspace, data_assets: AzureDataAssets
+) -> None:
+    workspace.register("sensor_training_data_P001_C001", "2025-12-01", table_id="table-1", delta_version="3")
+    data_assets.delta_versions("table-1")
+    asked = needed(logged.call for logged in azure.requests())
+    assert {right.action.partition("/workspaces/")[2] for right in asked} == {"data/read", "data/versions/read"}
+    assert all(allows("fleet trainer", right) for right in asked)

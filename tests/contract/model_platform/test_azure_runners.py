@@ -12,6 +12,7 @@ from runners_harness import KINDS, TRAINED_CIRCUIT, WHO, AzureRunners, Kind, azu
 from shared.errors import Permanent, Transient
 from tests.azure_services import synapse, training
 from tests.azure_services.definitions import azureml
+from tests.azure_services.rights import PROVIDER, allows, needed, unused
 from tests.azure_services.server import Fault
 
 
@@ -171,3 +172,14 @@ def test_every_request_was_answered_as_the_definitions_allow(azure: AzureRunners
         if logged.call.service in known and known[logged.call.service].operation(logged.call) is None
     }
     assert undefined <= {training.WORKSPACE}, "a workspace's own definition is not at hand"
+
+
+def test_the_application_has_the_rights_that_training_needs_and_no_others(azure: AzureRunners, command: str) -> None:
+    """What infra/rbac.yml gives the application in the dev workspace; the rest of it describes and lists assets."""
+    done, cancelled = (azure.start("training", f"{command}.{end}") for end in ("done", "cancelled"))
+    azure.runner("training").cancel(cancelled)
+    azure.ended("training", done)
+    asked = needed(logged.call for logged in azure.services.requests() if logged.call.service == "arm")
+    assert [right for right in asked if not allows("fleet trainer", right)] == []
+    elsewhere = {f"{PROVIDER}/workspaces/{kind}/read" for kind in ("environments/versions", "data")}
+    assert unused("fleet trainer", asked) <= elsewhere

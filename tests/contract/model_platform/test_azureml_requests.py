@@ -17,6 +17,7 @@ from scripts.register_mltable import AzureDataAssets
 from shared.domain.values import Pair, Stage
 from tests.azure_services.arm import REGISTRY, SUBSCRIPTION, AzureMlState, workspace_id
 from tests.azure_services.definitions import SPECS, azureml
+from tests.azure_services.rights import allows, needed, unused
 from tests.azure_services.server import AzureServices, Logged
 
 UNPROVEN = Path(__file__).parents[2] / "azure_services" / "unproven.txt"
@@ -84,6 +85,19 @@ def test_every_operation_that_the_services_know_is_asked_of_them(platform: Azure
         for endpoint in service.endpoints()
     }
     assert known <= {logged.operation for logged in story}
+
+
+def test_the_application_has_the_rights_that_its_requests_need_and_no_others(story: list[Logged]) -> None:
+    """What infra/rbac.yml gives the application in test, in production and in the registry."""
+    asked = needed(logged.call for logged in story)
+    dev = workspace_id(Stage.DEV).rpartition("/")[2]
+    promoting = {right for right in asked if right.place in ("registry", REGISTRY)}
+    training = {right for right in asked if right.place == dev}
+    deploying = asked - promoting - training
+    assert [right for right in promoting if not allows("fleet promoter", right)] == []
+    assert [right for right in training if not allows("fleet trainer", right)] == []
+    assert [right for right in deploying if not allows("fleet deployer", right)] == []
+    assert unused("fleet promoter", promoting) == unused("fleet deployer", deploying) == set()
 
 
 def _listed() -> list[str]:
