@@ -38,6 +38,9 @@ param devopsOrganization string = ''
 param devopsProject string = ''
 param devopsGatePipeline string = ''
 
+@description('Alerts go to webhooks too: the vault has the secrets alert-webhooks and alert-webhook-secret.')
+param alertWebhooks bool = false
+
 @description('Resource id of the training code asset; empty until a build has registered one.')
 param trainingCode string = ''
 @description('Ends the names of batch endpoints, which are unique in their region, whatever the subscription.')
@@ -99,6 +102,10 @@ var devopsSettings = {
   DEVOPS_PROJECT: devopsProject
   DEVOPS_GATE_PIPELINE: devopsGatePipeline
   DEVOPS_HOOK_SECRET: '@Microsoft.KeyVault(SecretUri=${vault.outputs.uri}secrets/devops-hook/)'
+}
+var webhookSettings = {
+  ALERT_WEBHOOKS: '@Microsoft.KeyVault(SecretUri=${vault.outputs.uri}secrets/alert-webhooks/)'
+  ALERT_WEBHOOK_SECRET: '@Microsoft.KeyVault(SecretUri=${vault.outputs.uri}secrets/alert-webhook-secret/)'
 }
 var dnsZones = [
   'privatelink.blob.${environment().suffixes.storage}'
@@ -194,13 +201,46 @@ module identities 'modules/identities.bicep' = {
 }
 
 module operators 'modules/operators.bicep' = {
-  name: 'operators'
+  name: 'operators-core'
   scope: resourceGroup('${prefix}-core')
   params: {
     group: operatorsGroupId
   }
   dependsOn: [
     coreGroup
+  ]
+}
+
+module devOperators 'modules/operators.bicep' = {
+  name: 'operators-dev'
+  scope: resourceGroup('${prefix}-ml-dev')
+  params: {
+    group: operatorsGroupId
+  }
+  dependsOn: [
+    devGroup
+  ]
+}
+
+module testOperators 'modules/operators.bicep' = {
+  name: 'operators-test'
+  scope: resourceGroup(testSubscriptionId, '${prefix}-ml-test')
+  params: {
+    group: operatorsGroupId
+  }
+  dependsOn: [
+    testGroup
+  ]
+}
+
+module productionOperators 'modules/operators.bicep' = {
+  name: 'operators-production'
+  scope: resourceGroup('${prefix}-ml-production')
+  params: {
+    group: operatorsGroupId
+  }
+  dependsOn: [
+    productionGroup
   ]
 }
 
@@ -626,7 +666,7 @@ module app 'modules/function_app.bicep' = {
       ETL_CODE_URI: 'abfss://code@${lake.outputs.name}.dfs.${environment().suffixes.storage}/etl'
       ETL_SOURCE_URI: 'abfss://landing@${lake.outputs.name}.dfs.${environment().suffixes.storage}'
       APPROVAL_CHANNEL: approvalChannel
-    }, approvalChannel == 'devops' ? devopsSettings : {})
+    }, approvalChannel == 'devops' ? devopsSettings : {}, alertWebhooks ? webhookSettings : {})
   }
 }
 
