@@ -29,7 +29,7 @@ from shared.overview import Health as CircuitHealth
 if TYPE_CHECKING:
     CircuitItem = Item
 else:
-    CircuitItem = Union[tuple(circuit_domain.KINDS)]  # noqa: UP007 (as many as there are kinds)
+    CircuitItem = Union[(*circuit_domain.KINDS, Alert)]
 """Whatever may be open under a circuit."""
 
 

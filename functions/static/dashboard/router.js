@@ -25,7 +25,8 @@ export function useLocation() {
   return at;
 }
 
-export const address = (to) => (to.startsWith("?") ? location.pathname + to : to ? `${BASE}/${to}` : BASE);
+/** The address of a page; `?…` is the first page with a query. */
+export const address = (to) => (to === "" || to.startsWith("?") ? BASE + to : `${BASE}/${to}`);
 
 export function go(to, replace = false) {
   const target = address(to);
@@ -39,7 +40,7 @@ export function goWith(changes) {
   const query = new URLSearchParams(location.search);
   for (const [name, value] of Object.entries(changes)) value ? query.set(name, value) : query.delete(name);
   const text = query.toString();
-  go(text ? `?${text}` : here().path, true);
+  go(here().path + (text && `?${text}`), true);
 }
 
 export function Link({ to, children, ...rest }) {

@@ -22,7 +22,7 @@ export default function Audit({ query }) {
             <td><${Time} at=${one.at} /></td><td>${one.by}</td>
             <td>${one.decision ? html`<${Badge} tone=${one.decision === "approve" ? "good" : "bad"}>${one.decision === "approve" ? "approved" : "rejected"}<//>` : words(one.act)}</td>
             <td><${About} act=${one} /></td>
-            <td>${one.comment ?? one.reason}</td>
+            <td>${one.comment || one.reason}</td>
             <td>${one.moved.map((moved) => html`<div><small>${moved.item.split(/[!@~]/).length > 1 ? moved.item : ""}</small> <${Phase} phase=${moved.after} /></div>`)}</td>
           </tr>`)}
         <//>`}

@@ -2,9 +2,10 @@
 
 import { html, useEffect, useState } from "../../vendor/htm-preact.js";
 import { useView } from "../api.js";
+import { useRefusal } from "../me.js";
 import { Link, goWith } from "../router.js";
 import { Ago, Deadline, utcDay } from "../times.js";
-import { Badge, CircuitLink, Empty, Heading, Loaded, Pager, Phase, ReleaseLink, Section, Shape } from "../ui.js";
+import { Badge, CircuitLink, Empty, Heading, Loaded, OrderButton, Pager, Phase, ReleaseLink, Section, Shape } from "../ui.js";
 
 const SHOWN = [
   ["", "All circuits"],
@@ -17,10 +18,11 @@ const MOST = 12;
 export default function Fleet({ query }) {
   const today = utcDay(new Date());
   const needs = useView("overview/needs");
+  const alerts = useView("alerts?size=50");
   const days = useView(`ledger/days?from=${today}&to=${today}`, 60_000);
   return html`<div class="title"><${Heading}>Fleet<//></div>
     <${Section} id="needs" title="Needs somebody now" aside=${needs.data && html`as of <${Ago} at=${needs.data.at} />`}>
-      <${Loaded} view=${needs}>${(found) => html`<${Needs} needs=${found} days=${days.data} />`}<//>
+      <${Loaded} view=${needs}>${(found) => html`<${Needs} needs=${found} alerts=${alerts.data?.alerts} refresh=${alerts.refresh} days=${days.data} />`}<//>
     <//>
     <${Glances} query=${query} />`;
 }
@@ -37,14 +39,15 @@ function Need({ tone, name, items, line, side, named = (item) => item.id, more }
     ${more}`;
 }
 
-function Needs({ needs, days }) {
+function Needs({ needs, alerts = [], refresh, days }) {
   const today = days?.days[0];
   const undone = Object.entries(today?.not_done ?? {}).filter(([state]) => state === "missing" || state === "failed");
-  const lists = [needs.approvals, needs.went_wrong, needs.slow, needs.holds, needs.discrepancies, needs.rollbacks, undone];
+  const lists = [needs.approvals, needs.went_wrong, needs.slow, needs.holds, needs.discrepancies, needs.rollbacks, alerts, undone];
   if (lists.every((list) => list.length === 0))
     return html`<${Empty}>Nothing does. ${needs.under_way ? `${needs.under_way} release${needs.under_way > 1 ? "s" : ""} under way.` : ""}<//>`;
   const since = (item) => html`since <${Ago} at=${item.since} />`;
   return html`<ul class="needs">
+    <${Alerts} alerts=${alerts} severity="critical" tone="bad" refresh=${refresh} />
     <${Need} tone="bad" name="differs" items=${needs.discrepancies} side=${since}
       line=${(one) => html`<${CircuitLink} circuit=${one.circuit} /> production serves something else than is recorded`} />
     <${Need} tone="bad" name="no forecast" items=${undone} named=${([state]) => state} side=${() => html`<${Link} to="ledger">Ledger<//>`}
@@ -61,7 +64,24 @@ function Needs({ needs, days }) {
       line=${(one) => html`<${CircuitLink} circuit=${one.circuit} /> by ${one.by}: ${one.why}`} />
     <${Need} tone="busy" name="rollback" items=${needs.rollbacks} side=${since}
       line=${(one) => html`<${CircuitLink} circuit=${one.circuit} /> goes back: ${one.reason}`} />
+    <${Alerts} alerts=${alerts} severity="warning" tone="warn" refresh=${refresh} />
   </ul>`;
+}
+
+function Alerts({ alerts, severity, tone, refresh }) {
+  const why = useRefusal();
+  const acknowledge = (one) => html`<${OrderButton} done=${refresh} order=${{
+    id: one.id,
+    name: "I look after it",
+    title: one.reason,
+    says: "It is not told again for a while, and everybody sees that you look after it.",
+    verb: "I look after it",
+    path: `alerts/${encodeURIComponent(one.key)}/acknowledge`,
+    body: (reason) => ({ reason }),
+  }} />`;
+  return html`<${Need} tone=${tone} name=${severity} items=${alerts.filter((one) => one.severity === severity)}
+    line=${(one) => html`${one.circuit && html`<${CircuitLink} circuit=${one.circuit} />: `}${one.reason}${one.count > 1 && ` (${one.count} times)`}`}
+    side=${(one) => html`<${Ago} at=${one.created_at} />${one.acknowledged_by ? html`, ${one.acknowledged_by} looks after it` : !why && html` ${acknowledge(one)}`}`} />`;
 }
 
 function Glances({ query }) {

@@ -1,0 +1,394 @@
+"""The dashboard in a real browser, over the whole embedded runtime: what people see, may do, and are told."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Response, Route, expect, sync_playwright
+
+from shared.domain.environment import messages as e
+from shared.domain.values import ENVIRONMENT
+from shared.relay import Work
+from tests.e2e.conftest import ENGINEER, ROOT, STRANGER, Api, until
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SCREENSHOTS = ROOT / ".local" / "screenshots"
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+NAMES = {ENGINEER: "Erik Lindqvist", STRANGER: "Sam Visser"}
+FIRST, SECOND, THIRD = "P001_C001", "P001_C002", "P002_C001"
+HOSTILE = '<img src="nowhere" onerror="window.harmed = true"><script>window.harmed = true</script>'
+FROM_OUTSIDE = {"reason", "why", "comment", "name", "by", "note", "says", "username", "trainer", "trained_by", "error"}
+FROM_OUTSIDE |= {"change_summary", "pr_author", "model_hash", "naive", "holder", "source", "text", "rollback"}
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium, as .ci/run does"
+)
+
+
+class Screen:
+    """A person at the dashboard. What the browser complains about is kept: scripts that were refused, errors."""
+
+    def __init__(self, api: Api, page: Page) -> None:
+        self._api = api
+        self.page = page
+        self.complaints: list[str] = []
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(message.text)
+                if message.type == "error" and "Failed to load resource" not in message.text
+                else None
+            ),
+        )
+
+    def open(self, path: str = "") -> Screen:
+        """Load a page's address; whoever was signed in still is."""
+        self.page.goto(f"{self._api.runtime.url}/api/dashboard{f'/{path}' if path else ''}")
+        return self
+
+    def sign_in(self, person: str = ENGINEER) -> Screen:
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("button", name=NAMES[person]).click()
+        expect(self.page.get_by_role("heading", level=1)).to_be_visible()
+        return self
+
+    def go(self, link: str) -> Screen:
+        self.page.get_by_role("navigation", name="Pages").get_by_role("link", name=link).click()
+        expect(self.page.get_by_role("heading", level=1)).to_contain_text(link)
+        return self
+
+    def keep(self, name: str) -> None:
+        """A picture, for people who look at what a build made."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def screens(api: Api, browser: Browser) -> Iterator[Callable[..., Screen]]:
+    """Opens screens, each with a browser's memory of its own; none may have had anything to complain about."""
+    opened: list[Screen] = []
+
+    def open_screen(**options: Any) -> Screen:
+        context = browser.new_context(
+            timezone_id="Europe/Berlin", locale="en-GB", viewport={"width": 1400, "height": 900}, **options
+        )
+        context.set_default_timeout(20_000)
+        opened.append(Screen(api, context.new_page()))
+        return opened[-1]
+
+    yield open_screen
+    for screen in opened:
+        screen.page.context.close()
+    assert [screen.complaints for screen in opened if screen.complaints] == []
+
+
+@pytest.fixture
+def screen(screens: Callable[..., Screen]) -> Screen:
+    """Erik's, on the first page."""
+    return screens().open().sign_in()
+
+
+# ----------------------------------------------------------------------------------------------------------- signing in
+
+
+def test_a_person_signs_in_stays_signed_in_when_the_page_loads_again_and_signs_out(
+    api: Api, screens: Callable[..., Screen]
+) -> None:
+    screen = screens().open("approvals")
+    expect(screen.page.get_by_role("heading", name="Sensor forecast fleet")).to_be_visible()
+    screen.sign_in()
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text("Approvals")  # where they wanted to go
+    assert "code=" not in screen.page.url
+    screen.page.reload()
+    expect(screen.page.get_by_role("heading", level=1)).to_have_text("Approvals")
+    kept = screen.page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+    assert "eyJ" not in kept, "no token lies anywhere that outlives the page"
+
+    screen.page.get_by_role("button", name="Sign out").click()
+    expect(screen.page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_no_page_loads_anything_from_elsewhere_or_runs_what_stands_in_it(api: Api) -> None:
+    shown = api.get("dashboard/approvals", by=None)
+    policy = shown.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
+    assert api.runtime.services.url in policy.partition("connect-src ")[2].partition(";")[0]
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=", shown.text)
+    assert api.get("static/dashboard/../../http.py", by=None).status_code == 404
+    assert api.get("static/vendor/uplot.css", by=None, headers={"If-None-Match": "*"}).status_code == 304
+
+
+# --------------------------------------------------------------------------------------------------------- first page
+
+
+def test_the_first_page_says_what_needs_somebody_and_how_each_circuit_is(api: Api, screen: Screen) -> None:
+    needs = screen.page.get_by_role("region", name="Needs somebody now")
+    for circuit in (FIRST, SECOND, THIRD):
+        expect(needs.get_by_role("link", name=f"{circuit}:1")).to_be_visible()
+    circuits = screen.page.get_by_role("region", name="Circuits", exact=True)
+    expect(circuits.get_by_role("link", name=re.compile(FIRST))).to_contain_text("awaiting registry approval")
+    expect(circuits.get_by_role("link", name=re.compile("P001_C003"))).to_contain_text("no reading and no model yet")
+    screen.keep("fleet")
+
+    screen.page.get_by_label("Show").select_option("waits for people")
+    expect(circuits.get_by_role("link", name=re.compile("^P00"))).to_have_count(3)
+    screen.page.get_by_label("Plant").select_option("P002")
+    expect(circuits.get_by_role("link", name=re.compile("^P00"))).to_have_count(1)
+    assert "plant=P002" in screen.page.url, "what was chosen can be sent to somebody as an address"
+
+
+def test_a_view_that_has_not_changed_is_not_sent_again(api: Api, screen: Screen) -> None:
+    expect(screen.page.get_by_role("region", name="Circuits", exact=True).get_by_role("link").first).to_be_visible()
+    screen.go("Approvals")
+
+    def of_circuits(answer: Response) -> bool:
+        return "/overview/circuits" in answer.url
+
+    with screen.page.expect_response(of_circuits) as answered:
+        screen.go("Fleet")
+    assert answered.value.status == 304
+    expect(screen.page.get_by_role("region", name="Circuits", exact=True).get_by_role("link").first).to_be_visible()
+
+
+# ---------------------------------------------------------------------------------------------------------- approvals
+
+
+def test_who_may_not_answer_sees_why_and_who_may(screens: Callable[..., Screen]) -> None:
+    screen = screens().open(f"approvals/{FIRST}:1:registry:1").sign_in(STRANGER)
+    answer = screen.page.get_by_role("region", name="Your answer")
+    expect(answer).to_contain_text("This gate asks ML-Engineers; you are in no group.")
+    expect(answer.get_by_role("button", name="Approve")).to_have_count(0)
+    screen.open(f"circuits/{FIRST}")
+    hold = screen.page.get_by_role("button", name="Hold")
+    expect(hold).to_have_attribute("aria-disabled", "true")
+    expect(screen.page.get_by_text("Only members of ML-Engineers may do this")).to_be_visible()
+
+
+def test_a_rejection_needs_a_comment_and_can_be_taken_back_with_a_reason(api: Api, screen: Screen) -> None:
+    page = screen.page
+    page.get_by_role("region", name="Needs somebody now").get_by_role("link", name=f"{SECOND}:1").click()
+    expect(page.get_by_role("region", name="How good it is")).to_contain_text("Mean absolute error")
+    screen.keep("evidence")
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_text("Say in the comment why you reject.")).to_be_visible()
+    page.get_by_label("Comment, kept in the history").fill("its holdout has the outage of March in it")
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_text("This gate is not open")).to_be_visible()
+    expect(page.get_by_text("its holdout has the outage of March in it")).to_be_visible()
+    assert api.phase(f"{SECOND}:1") == "rejected"
+
+    page.get_by_role("link", name="the release").click()
+    page.get_by_role("button", name="Reopen").click()
+    page.get_by_label("Reason, kept in the history").fill("no")
+    page.get_by_role("dialog").get_by_role("button", name="Reopen").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Write at least 3 characters.")
+    page.get_by_label("Reason, kept in the history").fill("the outage was in another circuit")
+    page.get_by_role("dialog").get_by_role("button", name="Reopen").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    until(lambda: api.phase(f"{SECOND}:1") == "awaiting registry approval", "the gate to be asked again")
+
+
+def test_an_approval_is_given_on_the_evidence_that_is_shown(api: Api, screen: Screen) -> None:
+    page = screen.open(f"approvals/{FIRST}:1:registry:1").page
+    page.get_by_label("Comment, kept in the history").fill("half the error of the naive forecast")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("This gate is not open")).to_be_visible()
+    until(lambda: api.phase(f"{FIRST}:1") == "awaiting production approval", "the test to pass", 90)
+    (decided,) = [line for line in api.history(f"{FIRST}:1") if line["event"] == "RegistryApproved"]
+    assert (decided["detail"]["comment"], decided["detail"]["person"]["username"]) == (
+        "half the error of the naive forecast",
+        ENGINEER,
+    )
+
+
+def test_many_gates_are_answered_at_once_and_one_is_left_open(api: Api, screen: Screen) -> None:
+    page = screen.go("Approvals").page
+    page.get_by_label(f"Answer to {FIRST}:1 into production").select_option("approve")
+    page.get_by_label(f"Answer to {THIRD}:1 into registry").select_option("approve")
+    page.get_by_label("Comment, kept in each history").fill("all three were looked at")
+    screen.keep("approvals")
+    page.get_by_role("button", name="Send 2 answers").click()
+    results = page.get_by_role("region", name="What became of your answers")
+    expect(results.get_by_text("recorded")).to_have_count(2)
+    assert api.phase(f"{SECOND}:1") == "awaiting registry approval"
+    until(lambda: api.phase(f"{FIRST}:1") in ("observing", "live"), "production to be deployed", 90)
+
+
+def test_who_comes_second_is_told_that_somebody_was_faster(api: Api, screen: Screen) -> None:
+    gate = api.gate(SECOND)
+    page = screen.open(f"approvals/{gate['id']}").page
+    expect(page.get_by_role("button", name="Approve")).to_be_enabled()
+    page.route(
+        "**/api/approvals/*", lambda route: route.abort() if route.request.method == "GET" else route.continue_()
+    )
+    assert api.decide(gate, ENGINEER, "reject").ok
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("Somebody was faster")).to_be_visible()
+    page.unroute("**/api/approvals/*")
+
+
+# ---------------------------------------------------------------------------------------------------------- operating
+
+
+def test_a_circuit_is_rolled_back_and_its_hold_lifted(api: Api, screen: Screen) -> None:
+    page = screen.open(f"circuits/{FIRST}").page
+    expect(page.get_by_role("img", name=re.compile("Forecast of temperature|beside what was measured"))).to_be_visible()
+    screen.keep("circuit")
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.get_by_role("dialog")).to_contain_text("nothing would serve")
+    page.get_by_label("Reason, kept in the history").fill("the forecasts drift off")
+    page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
+    expect(page.get_by_text("nothing serves", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Lift the hold").click()
+    page.get_by_label("Reason, kept in the history").fill("a better model is on its way")
+    page.get_by_role("dialog").get_by_role("button", name="Lift").click()
+    expect(page.get_by_role("button", name="Hold", exact=True)).to_be_visible()
+    assert api.get(f"circuits/{FIRST}").json()["hold"] == ""
+
+    screen.go("Audit")
+    acts = page.get_by_role("region", name="Who did what", exact=True).first
+    expect(acts.get_by_text("Rollback requested")).to_be_visible()
+    expect(acts.get_by_text("the forecasts drift off")).to_be_visible()
+    screen.keep("audit")
+
+
+def test_the_fleet_is_stopped_and_goes_on_and_every_page_says_so(api: Api, screen: Screen) -> None:
+    page = screen.go("Operations").page
+    page.get_by_role("button", name="Stop the fleet").click()
+    page.get_by_label("Reason, kept in the history").fill("the registry is being moved")
+    page.get_by_role("dialog").get_by_role("button", name="Stop the fleet").click()
+    expect(page.get_by_role("button", name="Let the fleet go on")).to_be_visible()
+    screen.keep("operations")
+    screen.open("ledger")
+    expect(page.get_by_text("No release enters production:")).to_contain_text("the registry is being moved")
+    screen.go("Operations")
+    page.get_by_role("button", name="Let the fleet go on").click()
+    page.get_by_label("Reason, kept in the history").fill("it has moved")
+    page.get_by_role("dialog").get_by_role("button", name="Go on").click()
+    expect(page.get_by_text("Releases may enter production.")).to_be_visible()
+    assert api.get("fleet").json()["standstill"] == ""
+
+
+def test_a_dead_letter_is_replayed_and_one_that_cannot_be_says_why(api: Api, screen: Screen) -> None:
+    harmless = e.LookForEnvironments(root=ENVIRONMENT, item=ENVIRONMENT, step=0, source="test.dashboard")
+    letters = api.wired.application.dead_letters
+    letters.record("work", "the platform did not answer", {"work": Work(harmless).to_json()})
+    letters.record("work", f"cannot be read {HOSTILE}", {"work": "{}"})
+    page = screen.go("Operations").page
+    dead = page.get_by_role("region", name="Dead letters", exact=True).first
+    expect(dead.get_by_text(HOSTILE)).to_be_visible()
+
+    dead.get_by_role("row", name=re.compile("cannot be read")).get_by_role("button", name="Replay").click()
+    page.get_by_role("dialog").get_by_role("button", name="Replay").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Still not acceptable")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+
+    dead.get_by_role("row", name=re.compile("did not answer")).get_by_role("button", name="Replay").click()
+    page.get_by_role("dialog").get_by_role("button", name="Replay").click()
+    expect(dead.get_by_text("replayed")).to_be_visible()
+    assert any(letter.get("replayed_by") == ENGINEER for letter in api.letters())
+
+
+# ------------------------------------------------------------------------------------------------- for whoever reads it
+
+PAGES = ("", f"circuits/{FIRST}", f"releases/{FIRST}:1", "approvals", "environments", "ledger", "audit", "operations")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_can_be_read_by_everybody(screens: Callable[..., Screen], scheme: str) -> None:
+    screen = screens(color_scheme=scheme, bypass_csp=True).open().sign_in()  # so that axe may be put into the page
+    found: list[str] = []
+    for path in PAGES:
+        page = screen.open(path).page
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.get_by_text("Loading …")).to_have_count(0)
+        page.add_script_tag(path=AXE)
+        audit = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        found += [
+            f"{path or 'fleet'}: {violation['id']} ({violation['impact']}): {violation['nodes'][0]['html'][:150]}"
+            for violation in audit["violations"]
+            if violation["impact"] in ("serious", "critical")
+        ]
+        screen.keep(f"{(path or 'fleet').partition('/')[0]}-{scheme}")
+    assert found == []
+
+
+def test_every_page_fits_a_narrow_screen(screens: Callable[..., Screen]) -> None:
+    screen = screens().open().sign_in()
+    screen.page.set_viewport_size({"width": 390, "height": 800})
+    for path in PAGES:
+        expect(screen.open(path).page.get_by_role("heading", level=1)).to_be_visible()
+        expect(screen.page.get_by_text("Loading …")).to_have_count(0)
+        wider = screen.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wider <= 0, f"{path or 'fleet'} is {wider} pixels too wide"
+
+
+def test_everything_is_reached_by_keyboard(screen: Screen) -> None:
+    page = screen.page
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="To the page")).to_be_focused()
+    page.get_by_role("link", name="Operations").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Operations")
+    page.get_by_role("button", name="Stop the fleet").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.get_by_label("Reason, kept in the history")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("button", name="Stop the fleet")).to_be_focused()
+
+
+def hostile(value: Any, name: str = "") -> Any:
+    """An answer in which every text that somebody outside may have written ends with a script."""
+    if isinstance(value, dict):
+        return {key: hostile(each, key if name != "tags" else "text") for key, each in value.items()}
+    if isinstance(value, list):
+        return [hostile(each, name) for each in value]
+    return f"{value} {HOSTILE}" if isinstance(value, str) and name in FROM_OUTSIDE else value
+
+
+def test_scripts_in_tags_comments_and_names_are_shown_as_text(screens: Callable[..., Screen]) -> None:
+    screen = screens(bypass_csp=True).open().sign_in()  # the policy would stop them; here the pages themselves must
+
+    def poisoned(route: Route) -> None:
+        answer = route.fetch()
+        if "json" not in answer.headers.get("content-type", ""):
+            route.fulfill(response=answer)
+            return
+        route.fulfill(response=answer, body=json.dumps(hostile(answer.json())))
+
+    for part in ("overview", "circuits", "releases", "approvals", "ledger", "audit", "fleet", "dead-letters", "alerts"):
+        screen.page.route(f"**/api/{part}**", poisoned)
+    gates = "approvals"
+    for path in (*PAGES, gates):
+        page = screen.open(path).page
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.get_by_text("Loading …")).to_have_count(0)
+        assert page.evaluate("window.harmed === undefined && !document.querySelector('img[src=nowhere]')"), path
+    shown = screen.open(f"releases/{FIRST}:1").page
+    expect(shown.get_by_text('onerror="window.harmed = true"').first).to_be_visible()
+    screen.page.unroute_all(behavior="ignoreErrors")
+
+
+def test_times_are_local_with_utc_beside_them(screen: Screen) -> None:
+    stood = screen.open(f"releases/{FIRST}:1").page.get_by_role("region", name="Where it stands")
+    expect(stood.locator("time").first).to_contain_text(re.compile(r"\d{2}:\d{2} .*\(?\d{2}:\d{2} UTC\)?|\d{2}:\d{2}"))
+    expect(stood.locator(".utc").first).to_contain_text("UTC")
