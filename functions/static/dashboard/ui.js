@@ -5,14 +5,17 @@ import { Problem, post } from "./api.js";
 import { Link } from "./router.js";
 import { SignedOut, signIn } from "./session.js";
 
+let arrived = false;
+
 /** The page's heading: its title, and where a reader begins after moving to the page. */
 export function Heading({ children, title }) {
   const heading = useRef(null);
-  const first = useRef(true);
   useEffect(() => {
-    document.title = `${title ?? children} · Sensor forecast fleet`;
-    if (first.current && document.activeElement === document.body) heading.current.focus({ preventScroll: true });
-    first.current = false;
+    if (arrived) heading.current.focus({ preventScroll: true });
+    arrived = true;
+  }, []);
+  useEffect(() => {
+    document.title = `${title ?? heading.current.textContent} · Sensor forecast fleet`;
   });
   return html`<h1 ref=${heading} tabindex="-1">${children}</h1>`;
 }

@@ -32,7 +32,7 @@ export default function Audit({ query }) {
 }
 
 function About({ act }) {
-  const item = act.approval?.split(":").slice(0, -2).join(":") ?? act.moved[0]?.item ?? act.root;
+  const item = act.approval.split(":").slice(0, -2).join(":") || act.moved[0]?.item || act.root;
   if (/^[A-Za-z0-9]+_[A-Za-z0-9]+:[0-9]+$/.test(item)) return html`<${ReleaseLink} release=${item} />`;
   if (/^[A-Za-z0-9]+_[A-Za-z0-9]+$/.test(act.root)) return html`<${CircuitLink} circuit=${act.root} />`;
   return item;
