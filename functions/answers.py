@@ -20,6 +20,7 @@ from shared.domain.hold import Hold
 from shared.domain.ledger import Completeness, Day, DayState, Run
 from shared.domain.machine import Item
 from shared.domain.messages import Person
+from shared.domain.proposals.proposal import Proposal
 from shared.domain.release import Approval
 from shared.domain.rollback import Rollback
 from shared.domain.update import Standing
@@ -78,6 +79,24 @@ class Alerts(PageOf):
 
 class AlertShown(AlertBrief):
     """An alert with everything that happened to it."""
+
+    history: tuple[Line, ...]
+
+
+class ProposalBrief(Proposal):
+    """A proposal in a list."""
+
+    model_config = ConfigDict(extra="ignore")  # the index keeps what an earlier version of the program wrote
+
+
+class Proposals(PageOf):
+    """Open proposals, the newest first."""
+
+    proposals: tuple[ProposalBrief, ...]
+
+
+class ProposalShown(Proposal):
+    """A proposal with everything that happened to it."""
 
     history: tuple[Line, ...]
 

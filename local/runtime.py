@@ -260,6 +260,7 @@ class LocalRuntime:
             "WORK_QUEUE": "fleet-work",
             "EVENTS_QUEUE": "fleet-events",
             "CONFIG_FOLDER": str(self.config),
+            **_repository_of(self.config),
             "LAKE_URI": str(self.lake),
             "TOPIC_ENDPOINT": self.services.event_grid.endpoint(TOPIC),
             "TOPIC_KEY": self.topic.key,
@@ -423,3 +424,10 @@ def _reach_this_machine_directly() -> None:
     for name in ("NO_PROXY", "no_proxy"):
         direct = [part for part in os.environ.get(name, "").split(",") if part]
         os.environ[name] = ",".join(dict.fromkeys([*direct, LOOPBACK, "localhost"]))
+
+
+def _repository_of(config: Path) -> dict[str, str]:
+    """Where changes to the configuration are proposed: the Git repository that has the folder at its top, or none."""
+    if not (config.parent / ".git").exists():
+        return {}
+    return {"CONFIG_REPOSITORY": str(config.parent), "CONFIG_PATH": config.name}

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any
 
-from shared import alert_handlers, environment_handlers, monitoring_handlers, records  # noqa: F401 (register handlers)
+from shared import alert_handlers, environment_handlers, monitoring_handlers, proposal_handlers, records  # noqa: F401 (register handlers)
 from shared.advance import Advance, Advanced
 from shared.dead_letters import DeadLetters, Replay, Replayer
 from shared.domain import messages as m

@@ -301,6 +301,13 @@ class AlertRules(Frozen):
     routes: tuple[Route, ...] = ()
 
 
+class ProposalRules(Frozen):
+    """What a degraded circuit gets unasked: a pull request, or its former model back. Else people accept it first."""
+
+    open_pull_requests: bool = False
+    roll_back: bool = False
+
+
 class Policy(Frozen):
     """What holds for the whole fleet."""
 
@@ -317,6 +324,7 @@ class Policy(Frozen):
     monitoring: MonitoringSchedules = MonitoringSchedules()
     drift: DriftRules = DriftRules()
     alerts: AlertRules = AlertRules()
+    proposals: ProposalRules = ProposalRules()
     max_parallel_training: int = Field(default=5, ge=1)
     max_parallel_invocations: int = Field(default=20, ge=1)
     defaults: dict[str, Any] = {}

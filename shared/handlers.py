@@ -48,6 +48,7 @@ from shared.ports import (
     ApprovalChannel,
     Ask,
     Clock,
+    ConfigRepository,
     DataAssets,
     Documents,
     EtlRunner,
@@ -105,6 +106,8 @@ class Ports:
     data_assets: DataAssets
     topic: Topic
     webhooks: Webhooks
+    config_repository: ConfigRepository | None
+    """None: no repository is set, and changes to the configuration are people's own affair."""
 
 
 class NoSlot(Exception):

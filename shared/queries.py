@@ -25,6 +25,7 @@ from shared.domain.fleet import STOP
 from shared.domain.hold import HOLD, Hold
 from shared.domain.machine import Item, Kind
 from shared.domain.messages import ApprovalRequested
+from shared.domain.proposals.proposal import PROPOSAL
 from shared.domain.release import RELEASE, Asked, Release, release_id
 from shared.domain.rollback import ROLLBACK, Rollback
 from shared.domain.rules import Rules
@@ -110,6 +111,19 @@ class Queries:
         rows = [self._store.read(shard, records.alerted_key(key)) for shard in self._store.shards]
         body = next((row.body for row in rows if row), None)
         return {**body, "history": self.history(body["root"], body["id"])} if body else None
+
+    def proposals(self, size: int, continuation: str | None = None) -> Listing:
+        """Open proposals, the newest first."""
+        return self._listed(records.OPEN_PROPOSALS, size, continuation)
+
+    def proposal(self, identity: str) -> Mapping[str, Any] | None:
+        """One proposal, open or ended, with its history."""
+        circuit = identity.partition("!")[0]
+        item = self._load(circuit).items.get(identity)
+        if item is None:
+            row = self._store.read(self._store.shard_of(circuit), records.finished_key(circuit, PROPOSAL, identity))
+            item = records.item_from(row) if row else None
+        return {**item.model_dump(mode="json"), "history": self.history(circuit, identity)} if item else None
 
     def dead_letters(self, size: int, continuation: str | None = None) -> Listing:
         """What could not be taken or done, newest first; bodies that are long lie in a document beside."""

@@ -6,6 +6,7 @@ Keys within a shard's partition, in the order in which they sort:
     !1|<time>|<command>      due: commands to be given at a time          } finds both, whatever the history
     $alerted|<key>           the newest alert of a key, open or closed
     $alert|<severity>|…      an open alert, the critical and then the newest first
+    $proposal|<newest>|…     an open proposal, the newest first
     $circuit|<circuit>       summary of a circuit and what is open under it
     $gate|<time>|<approval>  an open approval, oldest first
     $done|<newest first>|…   an ended release, newest first
@@ -48,6 +49,7 @@ from shared.domain.ledger import Run
 from shared.domain.machine import Decision, Item, Kind, Root
 from shared.domain.messages import Command, Event, LookAtGate, Person, decode, encode
 from shared.domain.monitoring import Monitor
+from shared.domain.proposals.proposal import PROPOSAL, Proposal
 from shared.domain.release import GATES, RELEASE, Approval, Asked, Release
 from shared.domain.rollback import Rollback
 from shared.domain.scoring import Phase as ScoringPhase
@@ -68,6 +70,8 @@ CIRCUITS = ("$circuit|", "$circuit|~")
 """The range of a shard's index of circuits."""
 OPEN_GATES = ("$gate|", "$gate|~")
 """The range of a shard's open gates."""
+OPEN_PROPOSALS = "$proposal|"
+"""How the rows of a shard's open proposals begin."""
 OPEN_ALERTS = "$alert|"
 """How the rows of a shard's open alerts begin."""
 OPEN_CIRCUITS = ("$open|", "$open|~")
@@ -319,7 +323,8 @@ def _gates(root: Root, loaded: Loaded, decision: Decision) -> list[Write]:
 
 
 def _alerts(root: Root, loaded: Loaded, decision: Decision) -> Iterator[Write]:
-    """The indexes of open alerts, and of the newest of each key."""
+    """The indexes of open alerts, and of the newest of each key: one may be over and another begin at once."""
+    newest: dict[str, Row] = {}
     for alert in decision.items.values():
         if not isinstance(alert, Alert):
             continue
@@ -330,7 +335,8 @@ def _alerts(root: Root, loaded: Loaded, decision: Decision) -> Iterator[Write]:
             yield Write("delete", Row(alert_key(before), {}))
         if is_open:
             yield Write("put", Row(alert_key(alert), body))
-        yield Write("put", Row(alerted_key(alert.key), body))
+        newest[alert.key] = Row(alerted_key(alert.key), body)
+    yield from (Write("put", row) for row in newest.values())
 
 
 def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime) -> list[Write]:
@@ -338,6 +344,8 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
     for item in decision.items.values():
         if isinstance(item, ScoringRun):
             found += _ledger(item)
+        if isinstance(item, Proposal):
+            found += _proposal(item, loaded)
         if not isinstance(item, Release):
             continue
         before = loaded.items.get(item.id)
@@ -446,6 +454,14 @@ def is_asked(release: Asked) -> bool:
 
 def gate_key(approval: Approval) -> str:
     return f"$gate|{stamp(approval.requested_at)}|{safe(approval.id)}"
+
+
+def _proposal(proposal: Proposal, loaded: Loaded) -> list[Write]:
+    """The index of open proposals; one that begins and ends at once never was in it."""
+    key = f"{OPEN_PROPOSALS}{newest_first(proposal.created_at)}|{safe(proposal.id)}"
+    if proposal.phase not in PROPOSAL.ends:
+        return [Write("put", Row(key, proposal.model_dump(mode="json")))]
+    return [Write("delete", Row(key, {}))] if proposal.id in loaded.items else []
 
 
 def alerts_of(severity: Severity) -> str:

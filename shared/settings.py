@@ -199,6 +199,14 @@ class Settings:
     devops_hook_secret: str = _setting(
         "DEVOPS_HOOK_SECRET", "what service hooks send in the header X-Hook-Secret", "", _secret, secret=True
     )
+    config_repository: str = _setting(
+        "CONFIG_REPOSITORY",
+        "the Git repository that changes to the configuration are proposed to: its name in DEVOPS_PROJECT (Azure), or"
+        " its folder (embedded mode)",
+        "",
+    )
+    config_branch: str = _setting("CONFIG_BRANCH", "the branch of that repository that changes are merged to", "main")
+    config_path: str = _setting("CONFIG_PATH", "the configuration's folder in that repository", "config")
     alert_webhooks: tuple[tuple[str, str], ...] = _setting(
         "ALERT_WEBHOOKS",
         "webhooks for alerts and their addresses, {name}=https://..., with commas; the policy routes by name",
@@ -263,6 +271,8 @@ def _wrong_for_mode(values: Mapping[str, Any]) -> list[str]:
         AZURE: AZURE_NEEDS,
         LOCAL: ("storage", "topic_key", "platform_endpoint", "platform_key"),
     }[mode]
+    if values.get("config_repository") and mode == AZURE:
+        needed += ("devops_organization", "devops_project")
     if values.get("alert_webhooks"):
         needed += ("alert_webhook_secret",)
     if values.get("approval_channel") == Channel.DEVOPS:

@@ -23,7 +23,17 @@ from shared.hooks import Hooks
 from shared.identity import Tokens
 from shared.ledger import Ledger
 from shared.overview import Overview
-from shared.ports import ApprovalChannel, Clock, Documents, Lake, ModelPlatform, StateStore, Topic, WorkQueue
+from shared.ports import (
+    ApprovalChannel,
+    Clock,
+    ConfigRepository,
+    Documents,
+    Lake,
+    ModelPlatform,
+    StateStore,
+    Topic,
+    WorkQueue,
+)
 from shared.queries import Queries
 from shared.request_keys import RequestKeys
 from shared.rescoring import Rescoring
@@ -246,9 +256,34 @@ def _embedded(settings: Settings, common: _Common) -> Ports:
         training=LocalTrainingRunner(settings.platform_endpoint, settings.platform_key),
         monitor=LocalMonitorRunner(settings.platform_endpoint, settings.platform_key),
         approvals=TopicApprovals(common.topic),
+        config_repository=_local_repository(settings),
         webhooks=LocalWebhooks(dict(settings.alert_webhooks), settings.alert_webhook_secret, common.clock),
         data_assets=LocalDataAssets(settings.platform_endpoint, settings.platform_key),
     )
+
+
+def _local_repository(settings: Settings) -> ConfigRepository | None:
+    from shared.adapters.local.config_repository import LocalConfigRepository
+
+    if not settings.config_repository:
+        return None
+    return LocalConfigRepository(settings.config_repository, settings.config_branch, settings.config_path)
+
+
+def _azure_repository(settings: Settings) -> ConfigRepository | None:
+    from shared.adapters.azure import credentials
+    from shared.adapters.azure.config_repository import DevopsConfigRepository, Repository
+
+    if not settings.config_repository:
+        return None
+    repository = Repository(
+        settings.devops_organization,
+        settings.devops_project,
+        settings.config_repository,
+        settings.config_branch,
+        settings.config_path,
+    )
+    return DevopsConfigRepository(repository, credentials.identity(settings.identity_client))
 
 
 def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
@@ -280,6 +315,7 @@ def _azure(settings: Settings, fleet: Fleet, common: _Common) -> Ports:
         training=AzureTrainingRunner(trainings, identity, fleet, common.lake, common.documents),
         monitor=AzureMonitorRunner(monitoring, identity),
         approvals=approvals,
+        config_repository=_azure_repository(settings),
         webhooks=HttpsWebhooks(
             dict(settings.alert_webhooks),
             fleet.policy.alerts.webhook_hosts,

@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.domain.monitoring.messages import Finding
 from shared.domain.values import (
+    ChangeState,
     Deployment,
     Monitoring,
     OperationState,
@@ -23,7 +24,7 @@ from shared.domain.values import (
     model_name,
 )
 from shared.errors import Permanent, Transient
-from shared.ports import Ask, Asked, Findings, ForecastPoint
+from shared.ports import Ask, Asked, FileChange, Findings, ForecastPoint, OpenedChange
 
 PROMOTION, TEST_DEPLOYMENT, PRODUCTION_DEPLOYMENT = "promotion", "test deployment", "production deployment"
 ENVIRONMENT_PROMOTION = "environment promotion"
@@ -631,6 +632,26 @@ class SimulatedTopic:
         """What was told of the alerts of a key, in order; told twice, it is one notice."""
         told = {str(p["id"]): str(p["change"]) for kind, _, p in self.published if p.get("key") == key}
         return list(told.values())
+
+
+class SimulatedRepository:
+    """The configuration's repository: the changes that were opened, and what people made of each."""
+
+    def __init__(self) -> None:
+        self.files = defaultdict[str, str](lambda: "training:\n  cutoff_date: 2025-12-09\n")
+        self.changes: dict[str, FileChange] = {}
+        self.edited: dict[str, str] = {}
+        self.states: dict[str, ChangeState] = {}
+
+    def open_change(self, command_id: str, change: FileChange) -> OpenedChange:
+        if command_id not in self.changes:
+            self.edited[command_id] = change.edit(self.files[change.path])
+            self.changes[command_id] = change
+            self.states[command_id] = ChangeState.OPEN
+        return OpenedChange(command_id, f"https://git/{len(self.changes)}")
+
+    def look(self, reference: str) -> ChangeState:
+        return self.states.get(reference, ChangeState.UNKNOWN)
 
 
 class SimulatedWebhooks:

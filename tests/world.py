@@ -50,6 +50,7 @@ from tests.simulated import (
     SimulatedMonitor,
     SimulatedPlatform,
     SimulatedQueue,
+    SimulatedRepository,
     SimulatedTopic,
     SimulatedTraining,
     SimulatedWebhooks,
@@ -149,6 +150,7 @@ class World:
         self._channel = approvals or self.approvals
         self.topic = SimulatedTopic()
         self.webhooks = SimulatedWebhooks()
+        self.repository = SimulatedRepository()
         self.signals: list[Signal] = []
         self.facts: list[m.Event] = []
         self.crashes: list[Exception] = []
@@ -179,6 +181,7 @@ class World:
             data_assets=self.data_assets,
             topic=through(self.topic, "publish"),
             webhooks=through(self.webhooks, "post"),
+            config_repository=through(self.repository, "open_change"),
         )
         app = Remembering(ports, self.fleet, telemetry=self.telemetry)
         app.facts, app.done, app.given_up = self.facts, self.done, self.given_up

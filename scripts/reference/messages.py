@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from scripts.reference.markdown import code, contract, page, table
 from scripts.reference.transitions import KINDS
-from shared import alert_handlers, environment_handlers, monitoring_handlers  # noqa: F401 (register their handlers)
+from shared import application  # noqa: F401 (registers every handler)
 from shared.domain.environment.messages import LookForEnvironments, TellCircuit
 from shared.domain.messages import (
     CheckDailyScoring,

@@ -35,6 +35,7 @@ APPROVAL = Form(rf"({_RELEASE}|{ENVIRONMENT}:{SEMANTIC_VERSION}){_ASKED}", "P001
 MODEL_APPROVAL = Form(f"{_RELEASE}{_ASKED}", "P001_C001:3:registry:1")
 ENVIRONMENT_VERSION = Form(SEMANTIC_VERSION, "1.1.0")
 ALERT = Form(r"[a-z][a-z-]{1,39}:[A-Za-z0-9][A-Za-z0-9_.:!@~+-]{0,119}", "scoring:P001_C001")
+PROPOSAL = Form(rf"{_CIRCUIT}!proposal\.[1-9][0-9]{{0,8}}", "P001_C001!proposal.1")
 ETL_RUN = Form(r"etl-[0-9]{8}T[0-9]{6}Z", "etl-20260131T030500Z")
 DEAD_LETTER = Form(r"[0-9]{13}-[0-9a-f]{12}", "8204499910951-0f3a5c7e9b1d")
 REASON = range(3, 501)

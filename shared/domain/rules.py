@@ -95,6 +95,11 @@ class Rules(Value):
     """How long somebody may look after an alert before it is open again."""
     alert_routes: tuple[Route, ...] = ()
 
+    opens_changes: bool = False
+    """Whether a change that is proposed is opened at once, for people to merge; else once somebody has accepted it."""
+    takes_back_degraded: bool = False
+    """Whether a model that does worse than the one before it is rolled back at once; else somebody accepts it."""
+
     def standstill(self, now: datetime) -> str:
         """Why no release may enter production now, whatever its circuit; nothing when it may."""
         if self.stopped:

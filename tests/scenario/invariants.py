@@ -9,6 +9,7 @@ from typing import Any
 
 from shared import records
 from shared.domain import messages as m
+from shared.domain.alerts.alert import Alert
 from shared.domain.circuit.scorings import SKIPPED_DAYS
 from shared.domain.discrepancy import Discrepancy
 from shared.domain.environment.messages import PromoteEnvironment
@@ -17,6 +18,7 @@ from shared.domain.hold import Hold
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import FanOut, FanOutPhase
 from shared.domain.machine import Item
+from shared.domain.proposals.messages import LookAtChange
 from shared.domain.release import AWAITING, GATES, UP_TO_READY, Asked, Phase, Release
 from shared.domain.rollback import Phase as RollbackPhase
 from shared.domain.rollback import Rollback
@@ -58,6 +60,7 @@ def check_always(world: World) -> None:
     for item in _open_items(world):
         assert item.deadline is not None, f"{item.id} is {item.phase} without a deadline"
         assert _deadline_is_pending(world, item), f"nothing will ever end {item.id}, which is {item.phase}"
+    _a_key_has_one_open_alert_and_the_index_knows_it(world)
     _every_effect_once(world)
     assert not world.crashes, world.crashes
 
@@ -152,6 +155,14 @@ def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
     assert not {proved.pair for proved in root.proved} & set(root.condemned), "a condemned pair is a target"
     if not root.production_owner:
         assert root.desired == root.serving, f"nobody deploys {root.desired} instead of {root.serving}"
+
+
+def _a_key_has_one_open_alert_and_the_index_knows_it(world: World) -> None:
+    alerts = [item for item in _open_items(world) if isinstance(item, Alert)]
+    keys = [alert.key for alert in alerts]
+    assert len(set(keys)) == len(keys), f"one cause has several alerts: {sorted(keys)}"
+    listed = [row["id"] for row in world.queries.alerts(200).entries]
+    assert sorted(listed) == sorted(alert.id for alert in alerts), listed
 
 
 def _updates(world: World, circuit: str) -> list[EnvironmentUpdate]:
@@ -358,7 +369,8 @@ def _nothing_is_left_over(world: World) -> None:
     assert not world.queue.messages and not world.queue.poisoned and not world.signals
     open_items = {(item.id, item.step) for item in _open_items(world)}
     for command in _pending_commands(world):
-        assert isinstance(command, (m.CheckDeadline, m.AskForProduction)), f"{command.id} still waits"
+        waits_for_people = (m.CheckDeadline, m.AskForProduction, LookAtChange)
+        assert isinstance(command, waits_for_people), f"{command.id} still waits"
     assert not [item for item in _open_items(world) if isinstance(item, FanOut) and not world.dead_letters()]
     assert not world.operations.running(SCORING) or open_items
     for operation in world.operations.started.values():

@@ -212,6 +212,14 @@ def test_a_secret_that_is_too_short_is_refused_and_not_shown() -> None:
     assert "letmein" not in "".join(found)
 
 
+def test_a_repository_in_azure_devops_needs_to_be_told_where_that_is() -> None:
+    read = Settings.read({**AZURE, **DEVOPS, "CONFIG_REPOSITORY": "sensor-forecast"})
+    assert (read.config_repository, read.config_branch, read.config_path) == ("sensor-forecast", "main", "config")
+    missing = problems({**AZURE, "CONFIG_REPOSITORY": "sensor-forecast"})
+    assert sorted(line.split(" ")[0] for line in missing) == ["DEVOPS_ORGANIZATION", "DEVOPS_PROJECT"]
+    assert Settings.read({**LOCAL, "CONFIG_REPOSITORY": "/srv/config"}).config_repository == "/srv/config"
+
+
 WEBHOOKS = {"ALERT_WEBHOOK_SECRET": "0123456789abcdef0123456789abcdef"}
 
 

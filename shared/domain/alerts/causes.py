@@ -33,6 +33,7 @@ class Cause(StrEnum):
     NOTHING_SERVES = "nothing-serves"
     OBSERVATION = "observation"
     PERFORMANCE = "performance"
+    PROPOSAL = "proposal"
     PRODUCTION_ADOPTED = "production-adopted"
     PRODUCTION_DIFFERS = "production-differs"
     QUALITY = "quality"

@@ -18,6 +18,7 @@ from shared.domain.circuit.draft import CircuitDraft, Part
 from shared.domain.circuit.drifts import DriftChecks, Drifts
 from shared.domain.circuit.holds import Holds
 from shared.domain.circuit.performances import Degradations, PerformanceChecks
+from shared.domain.circuit.proposals import Proposals
 from shared.domain.circuit.releases import Releases
 from shared.domain.circuit.rollbacks import Rollbacks
 from shared.domain.circuit.root import Circuit
@@ -30,7 +31,7 @@ from shared.domain.rules import Rules
 
 PARTS: tuple[type[Part[Any]], ...] = (
     *(Rollbacks, Updates, Releases, Holds, DirectActions, Discrepancies, Checks, Scorings, Trainings),
-    *(PerformanceChecks, Degradations, DriftChecks, Drifts),
+    *(PerformanceChecks, Degradations, DriftChecks, Drifts, Proposals),
 )
 """In the order in which they say what follows, and are next for a production that is free: what frees or takes it comes
 before what is scored there."""

@@ -67,6 +67,12 @@ class Rollbacks(Part[Rollback]):
             reason += f"; model {bad.model} never proved itself without it, so look at what serves now"
         yield from self._begin(bad, target, by, reason, hold=False)
 
+    def back_to(self, target: Pair, by: str, reason: str) -> Iterator[Line]:
+        """Back to a pair that has proved itself, from whatever is meant to serve."""
+        bad = self.root.desired or self.root.serving
+        assert bad is not None, "what serves nothing has not degraded"
+        yield from self._begin(bad, target, by, reason)
+
     def _begin(self, bad: Pair, target: Pair | None, by: str, reason: str, hold: bool = True) -> Iterator[Line]:
         number = self.root.rollbacks + 1
         created = {

@@ -61,6 +61,7 @@ class Circuit(Root):
     drift: tuple[Judged, ...] = ()
     drift_warnings: tuple[Judged, ...] = ()
     degradations: int = 0
+    proposals: int = 0
     drifts: int = 0
 
     def proven(self, pair: Pair, tags: Mapping[str, str], at: datetime) -> tuple[Proved, ...]:

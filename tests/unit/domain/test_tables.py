@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared import alert_handlers, environment_handlers, monitoring_handlers  # noqa: F401 (register their handlers)
+from shared import application  # noqa: F401 (registers every handler)
 from shared.domain import messages as m
 from shared.domain.alerts.alert import ALERT
 from shared.domain.alerts.causes import Cause, Severity
@@ -32,6 +32,8 @@ from shared.domain.monitoring import ROOT as MONITOR
 from shared.domain.monitoring import Monitor, MonitorDraft
 from shared.domain.monitoring.messages import Finding
 from shared.domain.period import named
+from shared.domain.proposals.messages import ProposalOrder, Proposed
+from shared.domain.proposals.proposal import PROPOSAL, Remedy
 from shared.domain.release import RELEASE, RESTARTS, Phase
 from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING, ScoringRun
@@ -51,7 +53,7 @@ FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)} | {
 """What a person's order may still do to a release that has ended."""
 
 PAIR, BEFORE = (Pair(model=version, environment="1.0.0") for version in (1, 0))
-TEXTS = {"version": "1.1.0", "cursor": CIRCUIT}
+TEXTS = {"version": "1.1.0", "cursor": CIRCUIT, "at": "https://git/1"}
 """Fields that are texts about environments and numbers elsewhere."""
 EXAMPLES: dict[str, Any] = {
     "canaries": (CIRCUIT,),
@@ -66,6 +68,11 @@ EXAMPLES: dict[str, Any] = {
     "touched": 11,
     "troubled": (CIRCUIT,),
     "about": f"{CIRCUIT}:1",
+    "analysis": "**train again**: the readings drifted",
+    "change": "1",
+    "cutoff": START.date(),
+    "proposal": f"{CIRCUIT}!proposal.1",
+    "remedy": Remedy.RETRAIN,
     "alert": f"{CIRCUIT}!alert.1",
     "among": "P001",
     "approval": f"{CIRCUIT}:1:registry:1",
@@ -198,7 +205,7 @@ def every(kind: type[Any]) -> Iterator[type[Any]]:
         yield from every(subclass)
 
 
-BASES = {m.Outcome, m.Consequence, m.Order, m.ReleaseOrder, ToldOfEnvironment}
+BASES = {m.Outcome, m.Consequence, m.Order, m.ReleaseOrder, Proposed, ProposalOrder, ToldOfEnvironment}
 EVENTS = sorted(set(every(m.Event)) - BASES, key=lambda event: event.__name__)
 COMMANDS = sorted(every(m.Command), key=lambda command: command.__name__)
 
@@ -357,6 +364,13 @@ DECIDED = {
         waiting for ETL | DeadlinePassed, TableFreed
         running | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning, UpkeepSucceeded
     """,
+    "proposal": """
+        - | MendingProposed, RetrainingBegun, RetrainingProposed, RollbackProposed, RollbackTaken
+        offered | DeadlinePassed, MendingAccepted, ProposalDeclined, ProposalOvertaken, RetrainingAccepted,
+            RollbackAccepted
+        opening | ChangeOpened, CommandPoisoned, DeadlinePassed
+        opened | ChangeAbandoned, ChangeMerged, ChangeStillOpen, CommandPoisoned, DeadlinePassed
+    """,
     "alert": """
         - | AlertRaised
         open | AlertAcknowledged, AlertCleared, AlertRaised, AlertWorsened, DeadlinePassed, NewsAcknowledged
@@ -408,7 +422,8 @@ def _created(kind: Kind) -> dict[str, Any]:
         given |= {"key": f"scoring:{CIRCUIT}", "plant": "P001", "circuit": "C001", "change": "raised"}
         given |= {"id": f"{CIRCUIT}!alert.1", "count": 0, "changed_at": START}
     given |= {name: text for name, text in TEXTS.items() if _is_text(kind.item, name)}
-    described = {"environment": PAIR.environment} if kind is RELEASE else {}
+    described: dict[str, Any] = {"environment": PAIR.environment} if kind is RELEASE else {}
+    described |= {"cutoff": EXAMPLES["cutoff"]} if kind is PROPOSAL else {}
     return described | {
         name: given.get(name, EXAMPLES.get(name)) for name in required - {"phase", "created_at", "since"}
     }
