@@ -48,6 +48,13 @@ def completion(shell: str) -> None:
     click.echo(kind(fleet, {}, "fleet", "_FLEET_COMPLETE").source())
 
 
+@fleet.command(cls=click.Command)
+@click.pass_obj
+def token(at: At) -> None:
+    """Print your access token, for another program or the page at /api/docs. It is worth a password for an hour."""
+    click.echo(at.api.token())
+
+
 for module in (status, approvals, circuits, scoring, training, environments, operations, doctor):
     for command in module.COMMANDS:
         fleet.add_command(command)

@@ -35,6 +35,8 @@ POLICY = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """What a page may load: nothing from elsewhere, and no script or style that stands in the page itself."""
+POLICY_OF_DOCS = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace("blob:", "data:")
+"""The API's page is a library's: it sets styles as it goes, and has its pictures in its style sheet."""
 
 
 @bp.route("dashboard/{*page}", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -51,6 +53,13 @@ def serve_static(req: func.HttpRequest) -> func.HttpResponse:
     return _file(req, req.route_params.get("file") or "", "'none'")
 
 
+@bp.route("docs", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@answers_problems
+def show_docs(req: func.HttpRequest) -> func.HttpResponse:
+    """The API's own document as a page, on which requests can be tried."""
+    return _file(req, "docs/index.html", "'self'", POLICY_OF_DOCS)
+
+
 @bp.get("sign-in", anybody=True)
 def show_sign_in() -> SignInShown:
     """Where a browser signs people in: addresses, client and scope of the authorization code flow with PKCE."""
@@ -63,7 +72,7 @@ def show_me(person: Caller) -> Me:
     return Me(**person.model_dump(), operators=wired().settings.operators)
 
 
-def _file(req: func.HttpRequest, name: str, reached: str) -> func.HttpResponse:
+def _file(req: func.HttpRequest, name: str, reached: str, policy: str = POLICY) -> func.HttpResponse:
     """A file of the static folder, or that the browser's copy is still the same."""
     found = _static().get(name)
     if found is None:
@@ -71,7 +80,7 @@ def _file(req: func.HttpRequest, name: str, reached: str) -> func.HttpResponse:
     content, etag = found
     headers = {
         **GUARDED,
-        "Content-Security-Policy": POLICY.format(reached=reached.strip()),
+        "Content-Security-Policy": policy.format(reached=reached.strip()),
         "ETag": etag,
         "Cache-Control": "no-cache",
     }

@@ -159,19 +159,17 @@ def welcome(runtime: LocalRuntime, fleet: Fleet) -> str:
 [bold]Train a circuit[/bold] as {TRAINER}: its model becomes a release
   {shown(Path(sys.executable))} -m local.train{_option_of(runtime.home)} --circuits {first}
 
-[bold]Sign in, and see what waits for an approval[/bold]
-  TOKEN=$(curl -s -d username={APPROVER} \\
-      {runtime.services.url}/issuer/token \\
-      | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')
-  curl -s -H "Authorization: Bearer $TOKEN" {runtime.url}/api/approvals
+[bold]See what needs somebody[/bold], as {APPROVER}
+  export FLEET_URL={runtime.url} FLEET_USER={APPROVER}
+  ./fleet status
 
-[bold]Approve[/bold], with id and digest from that list
-  curl -s -H "Authorization: Bearer $TOKEN" \\
-      -d '{{"decision": "approve", "digest": "..."}}' \\
-      {runtime.url}/api/approvals/{first}:1:registry:1
+[bold]Approve[/bold]: the evidence is shown, and you are asked
+  ./fleet approve {first}
 
-[bold]Look around[/bold] in the same way: /api/releases, /api/circuits,
-  /api/releases/{first}:1/history, /api/dead-letters
+[bold]Look around[/bold]
+  ./fleet --help             every command; docs/cli.md
+  ./fleet doctor             whether all is well here
+  {runtime.url}/api/dashboard/
 """
 
 

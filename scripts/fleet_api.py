@@ -62,6 +62,11 @@ class FleetApi:
         sent = json.dumps(body, default=str).encode()
         return self._call("POST", path, sent, {"Idempotency-Key": key} if key else {})
 
+    def token(self) -> str:
+        """The caller's access token; signs in with the first call."""
+        self._token = self._token or self._signed_in()
+        return self._token
+
     def anonymously(self, path: str) -> dict[str, Any]:
         """What the app tells anybody."""
         return _json(Request(f"{self.url}/api/{path}"), self.url)
@@ -69,8 +74,7 @@ class FleetApi:
     def _call(
         self, method: str, path: str, body: bytes | None = None, named: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        self._token = self._token or self._signed_in()
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json", **(named or {})}
+        headers = {"Authorization": f"Bearer {self.token()}", "Content-Type": "application/json", **(named or {})}
         address = f"{self.url}/api/{quote(path, safe='/?&=%:@!+~.,-_')}"
         return _json(Request(address, body, headers, method=method), self.url)
 

@@ -18,6 +18,9 @@ VENDOR = ROOT / "functions" / "static" / "vendor"
 VENDORED: Mapping[str, str] = {
     "htm-preact.js": "htm/preact/standalone.module.js",
     "htm-preact.LICENSE.txt": "htm/LICENSE",
+    "swagger-ui.js": "swagger-ui-dist/swagger-ui-bundle.js",
+    "swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
+    "swagger-ui.LICENSE.txt": "swagger-ui-dist/LICENSE",
     "uplot.js": "uplot/dist/uPlot.esm.js",
     "uplot.css": "uplot/dist/uPlot.min.css",
     "uplot.LICENSE.txt": "uplot/LICENSE",

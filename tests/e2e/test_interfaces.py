@@ -86,6 +86,23 @@ def test_every_view_is_shown_and_told_in_json(fleet: Fleet, arguments: list[str]
         assert isinstance(json.loads(fleet(*arguments, "--json")[1]), dict)
 
 
+def test_the_apis_page_and_its_files_are_served_with_a_policy_that_reaches_nowhere_else(api: Api) -> None:
+    page = api.get("docs", by=None)
+    assert page.status_code == 200 and "default-src 'none'" in page.headers["content-security-policy"]
+    assert "http" not in page.headers["content-security-policy"]
+    for file in re.findall(r'(?:href|src)="/api/([^"]+)"', page.text):
+        assert api.get(file, by=None).status_code == 200, file
+    known = {"If-None-Match": api.get("openapi.json", by=None).headers["etag"]}
+    assert api.get("openapi.json", by=None, headers=known).status_code == 304
+
+
+def test_a_token_is_printed_for_other_programs(fleet: Fleet, api: Api) -> None:
+    code, printed, _ = fleet("token")
+    assert (
+        code == 0 and api.get("me", by=None, headers={"Authorization": f"Bearer {printed.strip()}"}).status_code == 200
+    )
+
+
 def test_the_launcher_runs_from_anywhere(api: Api, tmp_path: Path) -> None:
     token = api.runtime.services.issuer.issue(ENGINEER)
     environment = {**os.environ, "FLEET_URL": api.runtime.url, "FLEET_TOKEN": token}

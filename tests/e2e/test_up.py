@@ -44,8 +44,15 @@ def commands(screen: str, title: str) -> str:
 
 def approvals(screen: str) -> dict[str, dict[str, Any]]:
     """What waits for people by what it is about, asked for with the very lines of the screen."""
-    listed = json.loads(shell(commands(screen, "Sign in, and see")))["approvals"]
-    return {gate["release"]: gate for gate in listed}
+    return {gate["release"]: gate for gate in fleet(screen, "See what needs somebody")["approvals"]}
+
+
+def fleet(screen: str, title: str, *further: str) -> dict[str, Any]:
+    """What the command below a title says in JSON, run where the screen says the app is."""
+    export, status = commands(screen, "See what needs somebody").splitlines()
+    command = status if title == "See what needs somebody" else commands(screen, title).strip()
+    answer: dict[str, Any] = json.loads(shell(f"{export}\n{command} {' '.join(further)} --json"))
+    return answer
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def test_the_app_stays_up_is_used_by_its_screens_own_lines_and_goes_on_after_a_s
         assert (home / "environment.json").stat().st_mode & 0o077 == 0
         assert [line for line in screen.splitlines() if len(line) > 80 and shown(tmp_path) not in line] == []
         assert approvals(screen) == {}
-        until(lambda: len(_circuits(screen)) == 12, "the first ETL run to reach every circuit")
+        until(lambda: len(_circuits(screen)) == 12, "the first ETL run to reach every circuit", 180)
 
         training = f"{commands(screen, 'Train a circuit').strip()} --commit 5f1c7d9e02ab --out {tmp_path / 'out'}"
         trained = shell(training)
@@ -86,8 +93,7 @@ def test_the_app_stays_up_is_used_by_its_screens_own_lines_and_goes_on_after_a_s
     with up(home, config, port) as program:
         screen = program.until_it_says(READY)
         assert approvals(screen)["P001_C001:1"] == gate
-        approving = commands(screen, "Approve").replace('"..."', f'"{gate["digest"]}"')
-        answer = json.loads(shell(commands(screen, "Sign in, and see") + approving).splitlines()[-1])
+        answer = fleet(screen, "Approve", "--digest", gate["digest"])
         assert answer["recorded"][0]["event"] == "RegistryApproved"
         again = shell(training)
         assert "model version 1" in again  # trained once for its commit, and the state knows
@@ -122,9 +128,8 @@ def test_a_configuration_that_is_wrong_is_named_by_file_and_line(tmp_path: Path,
 
 
 def _circuits(screen: str) -> list[Any]:
-    """The circuits that are known, asked for in the way the screen shows for approvals."""
-    listing = commands(screen, "Sign in, and see").replace("/api/approvals", "/api/circuits")
-    return list(json.loads(shell(listing))["circuits"])
+    """The circuits that are known."""
+    return list(fleet(screen, "See what needs somebody", "--circuits")["circuits"])
 
 
 def _is_healthy(address: str) -> bool:

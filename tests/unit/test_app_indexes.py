@@ -80,6 +80,7 @@ ROUTES = {
     "show_sign_in": ("GET", "sign-in"),
     "show_me": ("GET", "me"),
     "show_openapi": ("GET", "openapi.json"),
+    "show_docs": ("GET", "docs"),
     "no_such_route": ("", "{*path}"),
     "show_needs": ("GET", "overview/needs"),
     "list_glances": ("GET", "overview/circuits"),
@@ -94,6 +95,7 @@ UNDECLARED = {
     "show_dashboard": "a page",
     "serve_static": "the files of pages",
     "show_openapi": "the document itself",
+    "show_docs": "a page",
     "no_such_route": "what fits nothing else",
 }
 """HTTP functions that are no endpoints, and so are not in the OpenAPI document, with the reason."""
