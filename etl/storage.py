@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Environment variables of an identity -> what object stores call them.
 _IDENTITY = {
+    "DEFAULT_IDENTITY_CLIENT_ID": "azure_client_id",  # AzureML's name for the identity of its cluster
     "AZURE_CLIENT_ID": "azure_client_id",
     "AZURE_TENANT_ID": "azure_tenant_id",
     "AZURE_CLIENT_SECRET": "azure_client_secret",
@@ -71,7 +72,8 @@ def storage_options(uri: str) -> dict[str, str] | None:
 
     Taken from the environment variables that begin with `AZURE_STORAGE_` (account, key, emulator flag, endpoint).
     Where there is no key, the identity that the environment describes is used: a managed identity
-    (`IDENTITY_ENDPOINT`, and `AZURE_CLIENT_ID` if it is user-assigned), a federated token, or a service principal.
+    (`IDENTITY_ENDPOINT`, and `AZURE_CLIENT_ID` if it is user-assigned; in AzureML's jobs `DEFAULT_IDENTITY_CLIENT_ID`),
+    a federated token, or a service principal.
     """
     if local_path(uri) is not None:
         return None

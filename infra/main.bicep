@@ -41,8 +41,6 @@ param devopsGatePipeline string = ''
 @description('Alerts go to webhooks too: the vault has the secrets alert-webhooks and alert-webhook-secret.')
 param alertWebhooks bool = false
 
-@description('Resource id of the training code asset; empty until a build has registered one.')
-param trainingCode string = ''
 @description('Ends the names of batch endpoints, which are unique in their region, whatever the subscription.')
 param endpointSuffixes object
 @description('Partitions of the state, fixed for the life of the table.')
@@ -54,6 +52,7 @@ param clusters object
 @description('{nodeSize, maxNodes} of the ETL\'s Spark pool.')
 param sparkPool object
 param logRetentionDays int = 90
+param logDailyQuotaGb int = -1
 @description('How the lake and the state are replicated.')
 @allowed([
   'Standard_LRS'
@@ -254,6 +253,7 @@ module monitoring 'modules/monitoring.bicep' = {
     location: location
     tags: tags
     retentionDays: logRetentionDays
+    dailyQuotaGb: logDailyQuotaGb
     alertEmails: alertEmails
     appPrincipal: identities.outputs.app.principal
   }
@@ -660,7 +660,6 @@ module app 'modules/function_app.bicep' = {
       COMPUTE_CLUSTER: 'batch-cluster'
       TEST_ENDPOINT_SUFFIX: endpointSuffixes.test
       PRODUCTION_ENDPOINT_SUFFIX: endpointSuffixes.production
-      TRAINING_CODE: trainingCode
       SYNAPSE_ENDPOINT: synapse.outputs.endpoint
       SYNAPSE_POOL: synapse.outputs.poolName
       ETL_CODE_URI: 'abfss://code@${lake.outputs.name}.dfs.${environment().suffixes.storage}/etl'

@@ -3,6 +3,8 @@ param prefix string
 param location string
 param tags object
 param retentionDays int
+@description('More is not taken on that day; -1: no limit. A limit hides also what is wrong.')
+param dailyQuotaGb int
 param alertEmails array
 @description('Of the Function App\'s identity, which sends telemetry as itself.')
 param appPrincipal string
@@ -22,7 +24,7 @@ resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
       disableLocalAuth: true
     }
     workspaceCapping: {
-      dailyQuotaGb: 5
+      dailyQuotaGb: dailyQuotaGb
     }
   }
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from scripts.reference.markdown import code, page, table
 from shared.subscriptions import SUBSCRIPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,61 +38,45 @@ def schedules() -> str:
     return _json({name: value for name, value in sorted(sample.items()) if name.endswith("_SCHEDULE")})
 
 
+INTRODUCTION = """
+Every role assignment that `infra/` makes, and why, from `infra/rbac.yml`; a test holds the Bicep files to it in both
+directions. Nobody signs in with a key: storage accounts, topics and the app's Application Insights refuse them.
+"""
+
+
 def rights() -> str:
     """`infra/rbac.yml` as a page."""
     matrix = yaml.safe_load(RBAC.read_text())
-    lines = [
-        "<!-- Written by `make docs` from infra/rbac.yml; change that file, not this one. -->",
-        "",
-        "# Who may do what on Azure",
-        "",
-        "Every role assignment that `infra/` makes, and why; a test holds the Bicep files to this table in both",
-        "directions. Nobody signs in with a key: storage accounts, topics and the app's Application Insights refuse",
-        "them.",
-    ]
-    for name, principal in matrix["principals"].items():
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            f"{_sentence(principal['what'])}.",
-            "",
-            "| On | Role | Why |",
-            "| --- | --- | --- |",
-        ]
-        lines += [
-            f"| {one['scope']}{_only(one)} | {one['role']} | {one['reason']} |"
-            for one in matrix["assignments"]
-            if one["principal"] == name
-        ]
-    lines += ["", "## Roles of our own", ""]
-    for name, role in matrix["custom_roles"].items():
-        lines += [f"**{name}**: {role['what']}.", ""]
-        lines += [f"- `{action}`" for action in role["called"]]
-        lines += [f"- `{action}` (in its name, by AzureML)" for action in role["invoking"]]
-        lines += [""]
-    lines += [
+    outside = [(one["principal"], one["grant"], one["by"], one["reason"]) for one in matrix["outside_arm"]]
+    return page(
+        "Who may do what on Azure",
+        INTRODUCTION,
+        *(block for name in matrix["principals"] for block in _principal(matrix, name)),
+        "## Roles of our own",
+        *(block for name, role in matrix["custom_roles"].items() for block in _role(name, role)),
         "## What Azure Resource Manager cannot give",
-        "",
-        "| Who | What | By | Why |",
-        "| --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {one['principal']} | {one['grant']} | {one['by']} | {one['reason']} |" for one in matrix["outside_arm"]
-    ]
-    return "\n".join(lines) + "\n"
+        table(("Who", "What", "By", "Why"), outside),
+    )
 
 
-def _heads(*names: str) -> list[str]:
-    return [f"| {' | '.join(names)} |", f"| {' | '.join('---' for _ in names)} |"]
+def _principal(matrix: dict[str, Any], name: str) -> tuple[str, ...]:
+    what = matrix["principals"][name]["what"]
+    rows = [
+        (one["scope"] + _only(one), one["role"], one["reason"])
+        for one in matrix["assignments"]
+        if one["principal"] == name
+    ]
+    return f"## {name}", f"{what[:1].upper()}{what[1:]}.", table(("On", "Role", "Why"), rows)
+
+
+def _role(name: str, role: dict[str, Any]) -> tuple[str, ...]:
+    actions = [(f"`{action}`", "the app's requests") for action in role["called"]]
+    actions += [(f"`{action}`", "AzureML, in the caller's name") for action in role["invoking"]]
+    return f"**{name}**: {role['what']}.", table(("Action", "Asked by"), actions)
 
 
 def _only(assignment: dict[str, Any]) -> str:
-    return f", below {', '.join(f'`{path}`' for path in assignment['only'])}" if "only" in assignment else ""
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return f", below {code(assignment['only'])}" if "only" in assignment else ""
 
 
 def _json(value: Any) -> str:

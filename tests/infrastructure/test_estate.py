@@ -189,6 +189,18 @@ def test_the_application_starts_with_the_settings_that_it_is_given(each: Estate)
     assert {settings.dev_workspace, settings.test_workspace, settings.production_workspace} == workspaces
 
 
+def test_no_setting_is_given_that_nobody_reads(each: Estate) -> None:
+    """The application reads some, the triggers' bindings some, and the host and telemetry the rest."""
+    read = {field.metadata["name"] for field in fields(Settings)}
+    read |= set(re.findall(r"%([A-Z_]+)%", json.dumps(functions())))
+    hosts = {
+        f"{name}__{part}" for name in ("AzureWebJobsStorage", "FLEET_STORAGE") for part in ("credential", "clientId")
+    }
+    hosts |= {"AzureWebJobsStorage__accountName"}
+    telemetry = {"APPLICATIONINSIGHTS_CONNECTION_STRING", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"}
+    assert set(_settings(each)) - read - hosts - telemetry == set()
+
+
 def test_every_setting_that_the_triggers_name_is_given(each: Estate) -> None:
     wanted = set(re.findall(r"%([A-Z_]+)%", json.dumps(functions())))
     assert wanted

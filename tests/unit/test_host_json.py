@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema.validators import validator_for  # type: ignore[import-untyped]
 
 from local.functions_host.host_json import BadHostJson, HostJson, read_host_json
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / os.environ.get("REFERENCE_DIR", "../shared") / "specs" / "schemastore-host.json"
 
 
 def read(folder: Path, content: Any, **environment: str) -> HostJson:
@@ -86,6 +91,16 @@ def test_a_wrong_setting_is_named(tmp_path: Path, content: Any, named: str) -> N
     with pytest.raises(BadHostJson) as refused:
         read(tmp_path, content)
     assert named in str(refused.value)
+
+
+@pytest.mark.skipif(not SCHEMA.is_file(), reason="REFERENCE_DIR holds no schema of host.json")
+def test_our_own_file_is_as_the_published_schema_says() -> None:
+    schema = json.loads(SCHEMA.read_text())
+    checker = validator_for(schema)(schema)
+    ours = json.loads((ROOT / "host.json").read_text())
+    assert [f"{'.'.join(map(str, e.path))}: {e.message}" for e in checker.iter_errors(ours)] == []
+    wrong = {**ours, "extensions": {**ours["extensions"], "queues": {"batchSize": "many"}}}
+    assert not checker.is_valid(wrong)
 
 
 def test_a_missing_file_says_what_the_smallest_one_is(tmp_path: Path) -> None:

@@ -54,6 +54,15 @@ def test_without_a_key_the_machines_identity_is_used(monkeypatch: pytest.MonkeyP
     assert arrow_arguments(ABFSS) == {"account_name": "plantdata", "client_id": "etl-identity"}
 
 
+def test_in_a_job_of_azureml_the_clusters_identity_is_used_unless_another_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DEFAULT_IDENTITY_CLIENT_ID", "cluster")
+    assert arrow_arguments(ABFSS) == {"account_name": "plantdata", "client_id": "cluster"}
+    monkeypatch.setenv("AZURE_CLIENT_ID", "etl-identity")
+    assert arrow_arguments(ABFSS) == {"account_name": "plantdata", "client_id": "etl-identity"}
+
+
 def test_a_key_counts_more_than_an_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_CLIENT_ID", "etl-identity")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5")
