@@ -365,6 +365,7 @@ module lakeAccess 'modules/lake_access.bicep' = {
         principal: identities.outputs.scoringProduction.principal
         paths: [
           'predictions/*'
+          'monitoring/*'
         ]
       }
     ]
@@ -454,8 +455,12 @@ module devWorkspace 'modules/workspace.bicep' = {
     cluster: clusters.dev
     clusterIdentity: identities.outputs.training
     appPrincipal: identities.outputs.app.principal
-    appRole: roles.outputs.trainer
-    appRoleName: 'fleet trainer'
+    appRoles: [
+      {
+        name: 'fleet trainer'
+        role: roles.outputs.trainer
+      }
+    ]
     clusterRoles: [
       'AzureML Data Scientist'
     ]
@@ -490,8 +495,12 @@ module testWorkspace 'modules/workspace.bicep' = {
     cluster: clusters.test
     clusterIdentity: identities.outputs.scoringTest
     appPrincipal: identities.outputs.app.principal
-    appRole: roles.outputs.deployer
-    appRoleName: 'fleet deployer'
+    appRoles: [
+      {
+        name: 'fleet deployer'
+        role: roles.outputs.deployer
+      }
+    ]
   }
   dependsOn: [
     testGroup
@@ -515,8 +524,16 @@ module productionWorkspace 'modules/workspace.bicep' = {
     cluster: clusters.production
     clusterIdentity: identities.outputs.scoringProduction
     appPrincipal: identities.outputs.app.principal
-    appRole: roles.outputs.deployer
-    appRoleName: 'fleet deployer'
+    appRoles: [
+      {
+        name: 'fleet deployer'
+        role: roles.outputs.deployer
+      }
+      {
+        name: 'fleet monitor'
+        role: roles.outputs.monitor
+      }
+    ]
   }
   dependsOn: [
     productionGroup

@@ -9,16 +9,18 @@ usage() {
     cat <<TEXT
 Usage: scripts/validate_infra.sh ENVIRONMENT [--subscription ID] [--from FOLDER]
 
-Asks Azure what a deployment of ENVIRONMENT ($(known_environments)) would change, and lists every resource that
-infra/ describes as there, missing or different; then whether the app's functions are there, whether it may use Synapse,
-and whether it is well. Changes nothing.
+Asks Azure for every resource that the last deployment of ENVIRONMENT ($(known_environments)) made, and what another one
+would change, and lists each as there, missing or different; then whether the app's functions are there, whether it may
+use Synapse, and whether it is well. Changes nothing.
 
   --subscription ID  where to look (default: Azure CLI's)
-  --from FOLDER      judge answers that were kept: main.json and events.json of what-if, functions.json, roles.json
+  --from FOLDER      judge answers that were kept: recorded.json, main.json and events.json of what-if, functions.json,
+                     roles.json
   --help             this text
 
-Standard output: one JSON object {environment, ok, there, missing, different, functions, synapse, well}. Exit code: 0 all
-as it should be, 1 something is missing or different (named on standard error), 2 wrong use or a missing tool.
+Standard output: one JSON object {environment, ok, there, missing, different, unseen, functions, synapse, well}; unseen are
+modules that what-if did not look into, so that nothing in them shows as different. Exit code: 0 all as it should be, 1
+something is missing or different (named on standard error), 2 wrong use or a missing tool.
 TEXT
 }
 
@@ -40,6 +42,17 @@ choose_environment "$environment"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+recorded() { # DEPLOYMENTS... -> [{id, there}] of what they made
+    local name id there
+    for name in "$@"; do
+        for id in $(az deployment sub show --name "$name" --query 'properties.outputResources[].id' --output tsv); do
+            there=true
+            az resource show --ids "$id" --output none 2>/dev/null || there=false
+            jq --null-input --arg id "$id" --argjson there "$there" '{id: $id, there: $there}'
+        done
+    done | jq --slurp .
+}
+
 ask_azure() { # -> answers in $work
     require_tools az curl
     no_placeholders
@@ -47,6 +60,7 @@ ask_azure() { # -> answers in $work
     local outputs app
     outputs=$(az deployment sub show --name "$deployment" --query properties.outputs --output json) ||
         { say "$deployment was not deployed yet: run scripts/deploy.sh $environment"; exit 1; }
+    recorded "$deployment" "$deployment-events" >"$work/recorded.json"
     az deployment sub what-if --name "$deployment" --location "$location" --no-pretty-print \
         --template-file "$infra_root/infra/main.bicep" --parameters "@$parameters" \
         --parameters "budgetStart=$(budget_start)" --output json >"$work/main.json"
@@ -73,7 +87,7 @@ ask_azure() { # -> answers in $work
 }
 
 if [[ -n $from ]]; then
-    for file in main events functions roles; do
+    for file in recorded main events functions roles; do
         [[ -f $from/$file.json ]] || wrong "$from has no $file.json"
         cp "$from/$file.json" "$work/$file.json"
     done
@@ -83,7 +97,7 @@ else
 fi
 
 report=$(jq --null-input --arg environment "$environment" \
-    --slurpfile main "$work/main.json" --slurpfile events "$work/events.json" \
+    --slurpfile recorded "$work/recorded.json" --slurpfile main "$work/main.json" --slurpfile events "$work/events.json" \
     --slurpfile functions "$work/functions.json" --slurpfile roles "$work/roles.json" \
     --slurpfile well "$work/well.json" \
     --slurpfile subscriptions "$infra_root/infra/generated/event_subscriptions.json" '
@@ -92,10 +106,11 @@ report=$(jq --null-input --arg environment "$environment" \
     ($functions[0] | map(split("/") | last)) as $there
     | {
         environment: $environment,
-        there: ids(["NoChange", "NoEffect", "Unsupported"]),
-        missing: ids(["Create"]),
+        there: (ids(["NoChange", "NoEffect", "Unsupported"]) + [$recorded[0][] | select(.there) | .id] | unique),
+        missing: (ids(["Create"]) + [$recorded[0][] | select(.there | not) | .id] | unique),
         different: [$changes[] | select(.changeType == "Modify" or .changeType == "Deploy" or .changeType == "Delete")
             | {id: .resourceId, paths: [(.delta // [])[].path]}] | sort_by(.id),
+        unseen: [($main[0].diagnostics // [])[], ($events[0].diagnostics // [])[] | .target] | unique,
         functions: {missing: ([$subscriptions[0][].function] - $there), there: ($there | length)},
         synapse: (($roles[0] | length) > 0),
         well: $well[0]

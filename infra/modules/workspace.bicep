@@ -22,10 +22,8 @@ param cluster object
 @description('{id, principal} of the identity that the cluster runs as.')
 param clusterIdentity object
 param appPrincipal string
-@description('Role definition name (GUID) of what the app may do here.')
-param appRole string
-@description('What rbac.yml calls that role.')
-param appRoleName string
+@description('What the app may do here: {name in rbac.yml, role: role definition name (GUID)}.')
+param appRoles array
 @description('Built-in roles of the cluster\'s identity in the workspace.')
 param clusterRoles array = []
 @description('The pipelines\' identity, where they work here; empty: nowhere.')
@@ -214,15 +212,15 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   }
 }
 
-resource appAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(workspace.id, 'app', appRoleName)
+resource appAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for one in appRoles: {
+  name: guid(workspace.id, 'app', one.name)
   scope: workspace
   properties: {
     principalId: appPrincipal
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', appRole)
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', one.role)
   }
-}
+}]
 
 resource clusterAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in clusterRoles: {
   name: guid(workspace.id, 'cluster', role)

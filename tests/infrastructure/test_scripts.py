@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,13 @@ def test_the_outputs_that_the_scripts_read_are_those_that_the_estate_has() -> No
 ID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/"
 
 
-def answers(folder: Path, changes: list[dict[str, Any]], there: list[str], roles: int = 1) -> Path:
+def answers(
+    folder: Path, changes: list[dict[str, Any]], there: list[str], roles: int = 1, recorded: Sequence[Any] = ()
+) -> Path:
     folder.mkdir()
     content: dict[str, Any] = {
-        "main": {"changes": changes},
+        "recorded": [{"id": ID + "made", "there": True}, {"id": ID + "fine", "there": True}, *recorded],
+        "main": {"changes": changes, "diagnostics": [{"code": "NestedDeploymentShortCircuited", "target": "a module"}]},
         "events": {"changes": []},
         "functions": [f"app/{name}" for name in there],
         "roles": [{"id": str(number)} for number in range(roles)],
@@ -170,7 +174,8 @@ def test_an_environment_that_is_as_it_should_be_is_ok(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     assert (report["ok"], report["environment"]) == (True, "dev")
-    assert report["there"] == [ID + "NoChange", ID + "Unsupported"]
+    assert report["there"] == [ID + "NoChange", ID + "Unsupported", ID + "fine", ID + "made"]
+    assert report["unseen"] == ["a module"]
 
 
 def test_what_is_missing_or_different_is_named(tmp_path: Path) -> None:
@@ -180,9 +185,12 @@ def test_what_is_missing_or_different_is_named(tmp_path: Path) -> None:
         {"changeType": "NoChange", "resourceId": ID + "fine"},
     ]
     there = [name for name in functions() if name != "on_model_registered"]
-    done = run("validate_infra.sh", "dev", "--from", str(answers(tmp_path / "a", changes, there, roles=0)))
+    deleted = [{"id": ID + "deleted", "there": False}]
+    kept = answers(tmp_path / "a", changes, there, roles=0, recorded=deleted)
+    done = run("validate_infra.sh", "dev", "--from", str(kept))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
+        f"missing: {ID}deleted",
         f"missing: {ID}gone",
         f"different: {ID}open properties.allowSharedKeyAccess",
         "no function: on_model_registered",
@@ -191,7 +199,7 @@ def test_what_is_missing_or_different_is_named(tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert (report["ok"], report["missing"], report["functions"]["missing"]) == (
         False,
-        [ID + "gone"],
+        [ID + "deleted", ID + "gone"],
         ["on_model_registered"],
     )
 

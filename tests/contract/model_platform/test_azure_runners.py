@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from harness import new_command
 from runners_harness import KINDS, TRAINED_CIRCUIT, WHO, AzureRunners, Kind, azure_runners, readings
 
+from shared.adapters.azure.monitor_runner import AzureMonitorRunner, MonitoringJobs
 from shared.errors import Permanent, Transient
 from tests.azure_services import synapse, training
 from tests.azure_services.definitions import azureml
 from tests.azure_services.rights import PROVIDER, allows, needed, unused
-from tests.azure_services.server import Fault
+from tests.azure_services.server import AzureServices, Call, Endpoint, Fault, Refused, Reply, Service
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +185,42 @@ def test_the_application_has_the_rights_that_training_needs_and_no_others(azure:
     assert [right for right in asked if not allows("fleet trainer", right)] == []
     elsewhere = {f"{PROVIDER}/workspaces/{kind}/read" for kind in ("environments/versions", "data")}
     assert unused("fleet trainer", asked) <= elsewhere
+
+
+class MonitoringWorkspace(Service):
+    """The jobs of a workspace, as far as monitoring runs need them: they run until they are cancelled."""
+
+    name: ClassVar[str] = "arm"
+    audience: ClassVar[str] = "https://management.azure.com"
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Any] = {}
+
+    def endpoints(self) -> list[Endpoint]:
+        path = training.WORKSPACE + "/jobs/{job}"
+        return [
+            Endpoint("GET", path, self._get),
+            Endpoint("PUT", path, self._put),
+            Endpoint("POST", path + "/cancel", lambda call: Reply(202)),
+        ]
+
+    def _get(self, call: Call) -> Reply:
+        if call.parts["job"] not in self.jobs:
+            raise Refused(404, "UserError", "there is no such job")
+        return Reply(200, self.jobs[call.parts["job"]])
+
+    def _put(self, call: Call) -> Reply:
+        self.jobs[call.parts["job"]] = {**call.body, "properties": {**call.body["properties"], "status": "Running"}}
+        return Reply(201, self.jobs[call.parts["job"]])
+
+
+def test_the_application_has_the_rights_that_monitoring_needs_and_no_others(command: str) -> None:
+    """What infra/rbac.yml gives the application for its monitoring runs, in the production workspace."""
+    with AzureServices(MonitoringWorkspace()) as services:
+        jobs = MonitoringJobs(training.WORKSPACE, "sensor-forecast-registry", management=services.url("arm"))
+        runner = AzureMonitorRunner(jobs, services.credential(), connection_verify=str(services.authority))
+        reference = runner.start(command, "https://documents/request.json", "abfss://lake@lake/monitoring/1", "1.0.0")
+        runner.cancel(reference)
+        asked = needed(logged.call for logged in services.requests() if logged.call.service == "arm")
+    assert [right for right in asked if not allows("fleet monitor", right)] == []
+    assert unused("fleet monitor", asked) == set()
