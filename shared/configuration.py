@@ -24,7 +24,7 @@ from shared.domain.freeze import FreezeWindow
 from shared.domain.period import Every
 from shared.domain.persistence import PersistenceRules
 from shared.domain.promotion import PromotionRules
-from shared.domain.rules import Supersede
+from shared.domain.rules import LateReadings, Supersede
 from shared.domain.values import ENVIRONMENT, version_numbers
 from shared.domain.values import Monitoring as Watched
 from shared.yaml_documents import ConfigurationError, Key, YamlDocument, YamlReader
@@ -231,9 +231,13 @@ class Observation(Frozen):
 
 
 class LedgerRules(Frozen):
-    """When a day's forecast is late: published more than so many hours after its forecast origin."""
+    """A day's forecast is late when it is published more than `late_after_hours` after its forecast origin.
+
+    late_readings: what becomes of the newest forecast when readings that it was to be made from come afterwards.
+    """
 
     late_after_hours: int = Field(default=9, ge=1)
+    late_readings: LateReadings = "leave"
 
 
 class MonitoringSchedules(Frozen):

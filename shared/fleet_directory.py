@@ -47,6 +47,7 @@ class FleetDirectory:
             readings_settle=timedelta(hours=fleet.policy.monitoring.settle_hours),
             opens_changes=fleet.policy.proposals.open_pull_requests,
             takes_back_degraded=fleet.policy.proposals.roll_back,
+            late_readings=fleet.policy.ledger.late_readings,
             approval_timeout=timedelta(hours=fleet.policy.approval_timeout_hours),
             first_look=timedelta(seconds=settings.first_look_seconds),
             first_job_look=timedelta(seconds=settings.first_job_look_seconds),

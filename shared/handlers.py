@@ -619,7 +619,7 @@ def read_slice(command: m.ReadSlice, at: Handling) -> m.Event:
 
 def _covered(command: m.ReadSlice, at: Handling) -> list[m.Command]:
     sensors: Mapping[str, Any] = at.ports.lake.read_report(command.report)["sensors"]
-    seen = {sensor: (seen["last"], _counts(seen["quality"])) for sensor, seen in sensors.items()}
+    seen = {sensor: (seen["last"], seen["first"], _counts(seen["quality"])) for sensor, seen in sensors.items()}
     return _coverage(command, seen, at)
 
 
@@ -627,19 +627,19 @@ def _covered_by_a_stranger(command: m.ReadSlice, at: Handling) -> list[m.Command
     """Nobody reported what came, so the table is asked; what nobody counted is judged by nobody."""
     assert command.version is not None
     newest = at.ports.lake.newest_readings(command.table, command.version)
-    return _coverage(command, {sensor: (last, {}) for sensor, last in newest.items()}, at)
+    return _coverage(command, {sensor: (last, None, {}) for sensor, last in newest.items()}, at)
 
 
 def _coverage(
-    command: m.ReadSlice, seen: Mapping[str, tuple[datetime, Mapping[str, float]]], at: Handling
+    command: m.ReadSlice, seen: Mapping[str, tuple[datetime, datetime | None, Mapping[str, float]]], at: Handling
 ) -> list[m.Command]:
-    """A command for each circuit whose sensor was seen: its newest reading, and the counts of what came."""
+    """A command for each circuit whose sensor was seen: its newest reading, the oldest and the counts of what came."""
     assert command.version is not None
     found: list[m.Command] = []
-    for sensor, (newest, counts) in sorted(seen.items()):
+    for sensor, (newest, oldest, counts) in sorted(seen.items()):
         if circuit := at.directory.by_sensor(sensor):
             about = {"root": circuit, "item": circuit, "step": 0, "table": command.table, "version": command.version}
-            found.append(m.CoverCircuit(**about, newest=newest, counts=counts))
+            found.append(m.CoverCircuit(**about, newest=newest, oldest=oldest, counts=counts))
     return found
 
 
@@ -683,7 +683,7 @@ _REACHED: Mapping[str, Callable[[m.ReadSlice, Handling], list[m.Command]]] = {
 
 @handles(m.CoverCircuit)
 def cover_circuit(command: m.CoverCircuit, at: Handling) -> m.Event:
-    fields = command.model_dump(include={"root", "table", "version", "newest", "counts"})
+    fields = command.model_dump(include={"root", "table", "version", "newest", "oldest", "counts"})
     return m.SensorCovered(**fields)
 
 

@@ -193,11 +193,9 @@ def stopped(store: StateStore) -> str:
 
 
 def recalled(loaded: Loaded, event: Event) -> str | None:
-    """The key of an ended release that the event is about as well: a rollback undoes a live one."""
-    if not isinstance(loaded.root, Circuit):
-        return None
-    identity = circuit_domain.recalled(loaded.root, event)
-    return finished_key(loaded.root.id, RELEASE, identity) if identity and identity not in loaded.items else None
+    """The key of an ended item that the event is about as well: a rollback undoes a live release."""
+    about = circuit_domain.recalled(loaded.root, event) if isinstance(loaded.root, Circuit) else None
+    return finished_key(loaded.root.id, *about) if about and about[1] not in loaded.items else None
 
 
 def load(root: str, rows: Sequence[Row]) -> Loaded:

@@ -176,13 +176,22 @@ class SimulatedLake:
         """What monitoring runs found, by where they wrote it."""
         self._reports: dict[str, Mapping[str, Any]] = {}
 
-    def commit(self, newest: Mapping[str, datetime], nulls: int = 0, data_changed: bool = True) -> int:
-        """A Delta commit with readings up to `newest` for each circuit; returns its version."""
+    def commit(
+        self,
+        newest: Mapping[str, datetime],
+        nulls: int = 0,
+        data_changed: bool = True,
+        oldest: datetime | None = None,
+    ) -> int:
+        """A Delta commit with readings up to `newest` for each circuit, from `oldest` on; returns its version."""
         version = len(self.commits)
         report = f"runs/{self.table_id}-{version}.json"
         quality = {"rows": 24, "nulls": {"temperature": nulls}, "out_of_range": {}, "gaps": 0}
         self._reports[report] = {
-            "sensors": {f"SENSOR_{c}": {"last": at.isoformat(), "quality": quality} for c, at in newest.items()}
+            "sensors": {
+                f"SENSOR_{c}": {"first": (oldest or at).isoformat(), "last": at.isoformat(), "quality": quality}
+                for c, at in newest.items()
+            }
         }
         commit = {"table_id": self.table_id, "version": version, "data_changed": data_changed, "report": report}
         self.commits.append(commit)

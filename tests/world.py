@@ -229,11 +229,15 @@ class World:
         hints: int = 1,
         nulls: int = 0,
         data_changed: bool = True,
+        oldest: datetime | None = None,
     ) -> int:
-        """Readings up to `newest` (default: the last full hour) arrive in the table; `hints`: events about it."""
+        """Readings from `oldest` up to `newest` (default: the last full hour) arrive in the table.
+
+        `hints`: events about it.
+        """
         hour = self.now().replace(minute=0, second=0, microsecond=0)
         reached = dict.fromkeys(circuits or self.fleet.circuits(), newest or hour)
-        version = self.lake.commit(reached, nulls, data_changed)
+        version = self.lake.commit(reached, nulls, data_changed, oldest)
         for _ in range(hints):
             self.tell(lambda app: app.read_delta_log(version, "event"))
         return version

@@ -48,6 +48,7 @@ class Run(Value):
     job: str
     attempt_uri: str
     published_uri: str
+    partial: bool = False
 
     @property
     def settled(self) -> bool:
@@ -73,18 +74,20 @@ class Run(Value):
             job=run.job,
             attempt_uri=run.operation.output_uri if run.operation else "",
             published_uri=run.published_uri,
+            partial=run.partial,
         )
 
 
 class Day(Value):
     """One circuit's day. `retried`: it took more than one attempt or run; `duplicate`: one pair was published twice
-    from one Delta version. `published_run` is whose forecast stands."""
+    from one Delta version. `published_run` is whose forecast stands, `partial`: it lacks readings that came later."""
 
     circuit: str
     day: str
     state: DayState
     retried: bool = False
     duplicate: bool = False
+    partial: bool = False
     published_run: str = ""
     runs: tuple[Run, ...] = ()
 
@@ -100,6 +103,7 @@ def day_of(circuit: str, origin: datetime, runs: Sequence[Run], late_after: time
         state=_state(origin, runs, published, late_after, now),
         retried=any(run.attempts > 1 for run in runs) or 0 < len(published) < len(runs),
         duplicate=any(count > 1 for count in sources.values()),
+        partial=bool(published) and published[-1].partial,
         published_run=published[-1].run if published else "",
         runs=tuple(runs),
     )
@@ -127,6 +131,7 @@ class Completeness(Value):
     states: dict[DayState, int]
     retried: int
     duplicates: int
+    partial: int
     success_rate: float | None
     on_time_rate: float | None
 
@@ -140,6 +145,7 @@ def completeness(days: Sequence[Day]) -> Completeness:
         states={state: states[state] for state in DayState},
         retried=sum(day.retried for day in days),
         duplicates=sum(day.duplicate for day in days),
+        partial=sum(day.partial for day in days),
         success_rate=sum(states[state] for state in PUBLISHED) / over if over else None,
         on_time_rate=states[DayState.DONE] / over if over else None,
     )

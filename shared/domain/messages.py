@@ -704,11 +704,15 @@ class HoldLifted(Consequence):
 
 
 class SensorCovered(Event):
-    """A Delta commit carried readings of the circuit's sensor; `newest` is its newest reading in the table (UTC)."""
+    """A Delta commit carried readings of the circuit's sensor; `newest` is its newest reading in the table (UTC).
+
+    `oldest` is the oldest of those that it added or changed (None: nobody reported it).
+    """
 
     table: str
     version: int
     newest: datetime
+    oldest: datetime | None = None
     counts: Mapping[str, float]
 
     @property
@@ -740,6 +744,25 @@ class ScoringOverdue(Consequence):
 
 class VerificationDue(ScoringDue):
     """An origin that another pair has scored is scored again by the pair that the circuit went back to."""
+
+
+class ReadingsCameLate(Consequence):
+    """Readings that a forecast was to be made from came, or changed, after its scoring had begun."""
+
+    oldest: datetime
+    version: int
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"partial": True}
+
+
+class LateReadingsDue(ScoringDue):
+    """The policy has a forecast that was made without late readings made once more with them."""
+
+    version: int
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"asked_by": "the policy", "comment": f"readings came late, with version {self.version}"}
 
 
 class ScoringCalledOff(Consequence):
@@ -1176,6 +1199,7 @@ class CoverCircuit(Command):
     table: str
     version: int
     newest: datetime
+    oldest: datetime | None = None
     counts: Mapping[str, float]
 
     @property

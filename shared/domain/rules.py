@@ -39,6 +39,10 @@ Supersede = Literal["latest", "queue"]
 """What a newer version does to an older one that is a candidate: takes its place, or queues behind it."""
 
 
+LateReadings = Literal["leave", "score again"]
+"""What becomes of the newest forecast when readings that it was to be made from come late."""
+
+
 class Rules(Value):
     """One circuit's rules. A gate's requirement lists, for each approval it asks, the groups that may give it."""
 
@@ -56,6 +60,7 @@ class Rules(Value):
     any."""
     late_after: timedelta = timedelta(hours=9)
     """A forecast published later than this after its origin is late."""
+    late_readings: LateReadings = "leave"
     approval_timeout: timedelta = timedelta(hours=24)
     plausible_range_sd: float = 3.0
     tag_grace: timedelta = timedelta(minutes=10)

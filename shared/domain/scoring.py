@@ -33,6 +33,7 @@ TABLE: Table = {
     (None, m.ScoringDue): Then(Phase.SCORING, (m.StartScoring,)),
     (None, m.VerificationDue): Then(Phase.SCORING, (m.StartScoring,)),
     (None, m.ScoringRequested): Then(Phase.SCORING, (m.StartScoring,)),
+    (None, m.LateReadingsDue): Then(Phase.SCORING, (m.StartScoring,)),
     (None, m.ScoringSkipped): Then(Phase.MISSED, raises=critical(Cause.MISSING_DAY)),
     (None, m.ScoringOverdue): Then(Phase.WAITING_FOR_READINGS, raises=warning(Cause.MISSING_DAY)),
     (Phase.WAITING_FOR_READINGS, m.ReadingsArrived): Then(Phase.SCORING, (m.StartScoring,)),
@@ -46,13 +47,17 @@ TABLE: Table = {
     (Phase.SCORING, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation,), raises=_FAILED),
     (Phase.SCORING, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation,), raises=_FAILED),
     (Phase.SCORING, m.ScoringCalledOff): Then(Phase.CALLED_OFF, (m.CancelOperation,)),
+    # What a forecast was made without is noted, also when it stands already.
+    (Phase.SCORING, m.ReadingsCameLate): Then(Phase.SCORING),
+    (Phase.SCORED, m.ReadingsCameLate): Then(Phase.SCORED),
 }
 
 
 class ScoringRun(Item):
     """One forecast origin of one circuit, with the pair that serves it and the readings it used.
 
-    A day that somebody wants once more has another run beside the first; `asked_by` is who.
+    A day that somebody wants once more has another run beside the first; `asked_by` is who. `partial`: readings that it
+    was to be made from came after it had begun.
     """
 
     circuit: str
@@ -66,6 +71,11 @@ class ScoringRun(Item):
     published_uri: str = ""
     asked_by: str = ""
     comment: str = ""
+    partial: bool = False
+
+
+READINGS_USED = timedelta(days=7)
+"""How far before its origin a forecast reads."""
 
 
 def scoring_id(circuit: str, origin: datetime, number: int = 1) -> str:

@@ -22,12 +22,13 @@ from shared.domain.circuit.proposals import Proposals
 from shared.domain.circuit.releases import Releases
 from shared.domain.circuit.rollbacks import Rollbacks
 from shared.domain.circuit.root import Circuit
-from shared.domain.circuit.scorings import Scorings
+from shared.domain.circuit.scorings import Scorings, came_late
 from shared.domain.circuit.trainings import Trainings
 from shared.domain.circuit.updates import Updates
 from shared.domain.machine import Decision, Item, Kind
-from shared.domain.release import release_id
+from shared.domain.release import RELEASE, release_id
 from shared.domain.rules import Rules
+from shared.domain.scoring import SCORING
 
 PARTS: tuple[type[Part[Any]], ...] = (
     *(Rollbacks, Updates, Releases, Holds, DirectActions, Discrepancies, Checks, Scorings, Trainings),
@@ -40,12 +41,17 @@ KINDS: dict[type[Item], Kind] = {part.kind.item: part.kind for part in PARTS}
 __all__ = ["KINDS", "Circuit", "decide", "draft", "recalled"]
 
 
-def recalled(circuit: Circuit, event: m.Event) -> str:
-    """The id of the release that the event is about even when it has ended; nothing for most events."""
-    if isinstance(event, m.RollbackRequested):
-        undone = circuit.desired or circuit.serving
-        return release_id(circuit.id, undone.model) if undone else ""
-    return event.release if isinstance(event, m.ReleaseOrder) else ""
+def recalled(circuit: Circuit, event: m.Event) -> tuple[Kind, str] | None:
+    """The item that the event is about even when it has ended; none for most events."""
+    match event:
+        case m.RollbackRequested():
+            undone = circuit.desired or circuit.serving
+            return (RELEASE, release_id(circuit.id, undone.model)) if undone else None
+        case m.ReleaseOrder():
+            return RELEASE, event.release
+        case m.SensorCovered() if circuit.forecast and came_late(event, circuit.forecast.origin):
+            return SCORING, circuit.forecast.run
+    return None
 
 
 def draft(circuit: Circuit, items: Mapping[str, Item], rules: Rules, now: datetime) -> CircuitDraft:

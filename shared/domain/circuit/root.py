@@ -22,6 +22,13 @@ class Proved(Value):
     tags: Mapping[str, str] = {}
 
 
+class Forecast(Value):
+    """The scoring run whose forecast of the newest origin (UTC) stands."""
+
+    run: str
+    origin: datetime
+
+
 class Circuit(Root):
     """`desired` is set with the deploy command, `serving` by its outcome, `verified` when serving has proved itself.
 
@@ -57,6 +64,7 @@ class Circuit(Root):
     former_tables: tuple[str, ...] = ()
     delta_version: int | None = None
     scored_through: datetime | None = None
+    forecast: Forecast | None = None
     performance: tuple[Judged, ...] = ()
     drift: tuple[Judged, ...] = ()
     drift_warnings: tuple[Judged, ...] = ()

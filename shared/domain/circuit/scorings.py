@@ -9,10 +9,11 @@ from typing import Any
 from shared.domain import messages as m
 from shared.domain import release as r
 from shared.domain.circuit.draft import Part
+from shared.domain.circuit.root import Forecast
 from shared.domain.machine import Item, Line, NotAllowed, NotNow, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import Release
-from shared.domain.scoring import SCORING, Phase, ScoringRun, limits, scoring_id
+from shared.domain.scoring import READINGS_USED, SCORING, Phase, ScoringRun, limits, scoring_id
 from shared.domain.update import UPDATE, EnvironmentUpdate
 from shared.domain.update import Phase as UpdatePhase
 from shared.domain.values import Pair
@@ -27,6 +28,15 @@ FORMER_TABLES = 5
 
 BEGINNINGS = (m.ScoringDue, m.ReadingsArrived, m.ScoringRequested)
 """What begins a day's first attempt."""
+
+
+def came_late(event: m.SensorCovered, origin: datetime) -> bool:
+    """Whether the commit added or changed readings that a forecast of the origin is made from."""
+    return event.oldest is not None and origin - READINGS_USED <= event.oldest < origin
+
+
+def _ended(run: ScoringRun) -> bool:
+    return run.phase in SCORING.ends
 
 
 class Scorings(Part[ScoringRun]):
@@ -50,7 +60,7 @@ class Scorings(Part[ScoringRun]):
         if isinstance(event, m.ScoringRequested):
             return self._requested(event)
         if isinstance(event, m.SensorCovered):
-            return self._due(self.rules.origin(self.now))
+            return [*self._late(event), *self._due(self.rules.origin(self.now))]
         return self._daily(event)
 
     def outcome(self, run: ScoringRun, event: m.Outcome) -> m.Event:
@@ -77,8 +87,13 @@ class Scorings(Part[ScoringRun]):
         if isinstance(event, BEGINNINGS) or run.phase == Phase.MISSED:
             self._close(run.origin)
         if isinstance(event, m.ScoringAttemptFailed):
-            changed |= {"attempt": run.attempt + 1, "reason": event.error}
+            changed |= {"attempt": run.attempt + 1, "reason": event.error, "partial": False}
         return run.model_copy(update=changed)
+
+    def settle(self, run: ScoringRun, event: m.Event) -> None:
+        stands = self.root.forecast
+        if isinstance(event, m.ScoringVerified) and (stands is None or stands.origin <= run.origin):
+            self.draft.update(forecast=Forecast(run=run.id, origin=run.origin))
 
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
         updated = isinstance(item, EnvironmentUpdate) and item.phase in (UpdatePhase.OBSERVING, *UPDATE.ends)
@@ -92,6 +107,33 @@ class Scorings(Part[ScoringRun]):
         for run in list(self.draft.items.values()):
             if isinstance(run, ScoringRun) and run.phase == Phase.SCORING and run.pair == bad:
                 yield Line(SCORING, off, run.id)
+
+    def _late(self, event: m.SensorCovered) -> list[Line]:
+        """The newest forecasts that readings of a commit came too late for; scored again where the policy says so."""
+        found: list[Line] = []
+        for run in self.draft.items.values():
+            stands = self.root.forecast is not None and run.id == self.root.forecast.run
+            under_way = run.phase == Phase.SCORING
+            if isinstance(run, ScoringRun) and (stands or under_way) and self._missed(run, event):
+                came = m.ReadingsCameLate(root=self.root.id, oldest=event.oldest, version=event.version)
+                found.append(Line(SCORING, came, run.id))
+                if stands and self.rules.late_readings == "score again" and not self._cannot_score(run.origin):
+                    due = m.LateReadingsDue(root=self.root.id, origin=run.origin, version=event.version)
+                    identity = f"{scoring_id(self.root.id, run.origin)}+late.{event.table}.{event.version}"
+                    found.append(Line(SCORING, due, created={**self._run(run.origin), "id": identity}))
+        return found
+
+    @staticmethod
+    def _missed(run: ScoringRun, event: m.SensorCovered) -> bool:
+        newer = run.delta_version is None or event.version > run.delta_version
+        return run.table == event.table and newer and came_late(event, run.origin)
+
+    def _cannot_score(self, origin: datetime) -> bool:
+        """Whether nothing may score the origin now: nothing serves, production is being changed, or it is under way."""
+        if self.root.serving is None or not self.root.scoring or self.root.desired != self.root.serving:
+            return True
+        under_way = [run for run in self.draft.items.values() if isinstance(run, ScoringRun) and not _ended(run)]
+        return len(under_way) >= MOST_UNDER_WAY or any(run.origin == origin for run in under_way)
 
     def _verify(self, origin: datetime) -> list[Line]:
         """The newest origin scored by the pair that serves again, also when another pair has scored it."""
@@ -168,7 +210,7 @@ class Scorings(Part[ScoringRun]):
             raise NotAllowed(
                 f"the newest reading is of {newest}, before the origin {event.origin}: bring readings first"
             )
-        under_way = [run for run in self.draft.items.values() if isinstance(run, ScoringRun)]
+        under_way = [run for run in self.draft.items.values() if isinstance(run, ScoringRun) and not _ended(run)]
         for run in under_way:
             if run.origin.date() == event.origin.date():
                 raise NotNow(f"{run.id} is {run.phase}")

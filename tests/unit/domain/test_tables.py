@@ -51,6 +51,8 @@ FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)} | {
     (end, restart) for ends in RESTARTS.values() for end in ends for restart in m.RestartRequested.__subclasses__()
 }
 """What a person's order may still do to a release that has ended."""
+OF_AN_END = {"release": FROM_AN_END, "scoring run": {(ScoringPhase.SCORED, m.ReadingsCameLate)}}
+"""What may still be heard of what has ended; all else is refused."""
 
 PAIR, BEFORE = (Pair(model=version, environment="1.0.0") for version in (1, 0))
 TEXTS = {"version": "1.1.0", "cursor": CIRCUIT, "at": "https://git/1"}
@@ -122,6 +124,7 @@ EXAMPLES: dict[str, Any] = {
     "missing": ("mae",),
     "model_version": 1,
     "newest": START,
+    "oldest": START,
     "note": "it does not count",
     "next_cursor": 50,
     "number": 2,
@@ -318,10 +321,11 @@ DECIDED = {
         overdue | CircuitsTold, CommandPoisoned, DeadlinePassed, LastCircuitsTold
     """,
     "scoring run": """
-        - | ScoringDue, ScoringOverdue, ScoringRequested, ScoringSkipped, VerificationDue
+        - | LateReadingsDue, ScoringDue, ScoringOverdue, ScoringRequested, ScoringSkipped, VerificationDue
         waiting for readings | DeadlinePassed, ReadingsArrived
-        scoring | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, ScoringAttemptFailed,
-            ScoringCalledOff, ScoringRefused, ScoringVerified, StillRunning
+        scoring | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, ReadingsCameLate,
+            ScoringAttemptFailed, ScoringCalledOff, ScoringRefused, ScoringVerified, StillRunning
+        scored | ReadingsCameLate
     """,
     "quality check": "- | QualityFailed, QualityPassed, QualityUnknown",
     "performance check": "- | PerformanceCritical, PerformanceKept, PerformanceUnknown, PerformanceWarned",
@@ -494,7 +498,9 @@ def test_every_phase_that_is_not_an_end_has_a_deadline_and_says_what_follows(kin
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_an_end_is_left_only_by_a_persons_order(kind: Kind) -> None:
-    left = {(before, event) for before, event in kind.table if before in kind.ends}
+    heard = {(before, event) for before, event in kind.table if before in kind.ends}
+    assert heard == OF_AN_END.get(kind.name, set())
+    left = {(before, event) for before, event in heard if kind.table[before, event].phase != before}
     assert left == (FROM_AN_END if kind is RELEASE else set())
     assert not kind.deadlines.keys() & kind.ends
 
