@@ -73,7 +73,7 @@ def resume_fleet(person: Operator, body: OrderBody, request: RequestId) -> Answe
 
 @bp.get("circuits/{circuit}/orders")
 def list_orders(circuit: CircuitId, page: Page) -> Orders:
-    """The circuit's rollbacks, holds, discrepancies and direct actions, newest first, each with its history."""
+    """The circuit's rollbacks, holds, discrepancies, departures and direct actions, newest first, each with its history."""
     listing = wired().queries.orders(_known(circuit), page.size, page.continuation)
     return Orders.model_validate({"orders": listing.entries, "continuation": listing.continuation})
 
@@ -94,6 +94,12 @@ def hold(person: Operator, circuit: CircuitId, body: OrderBody, request: Request
 def resume(person: Operator, circuit: CircuitId, body: OrderBody, request: RequestId) -> Answered[Recorded]:
     """The hold ends, and what is ready goes on."""
     return _ordered(circuit, m.ResumeRequested, person, body, request)
+
+
+@bp.post("circuits/{circuit}/retire", statuses=(200, 208))
+def retire(person: Operator, circuit: CircuitId, body: OrderBody, request: RequestId) -> Answered[Recorded]:
+    """A circuit that the configuration has no more serves nothing from now on and is not scored; history stays."""
+    return _ordered(circuit, m.RetireRequested, person, body, request)
 
 
 @bp.post("circuits/{circuit}/direct-actions", statuses=(200, 208))

@@ -183,7 +183,11 @@ class Application:
         return self.advance(m.DailyScoringAsked(root=LAKE, origin=origin))
 
     def reconcile_production(self) -> Advanced:
-        """Ask what every circuit's production really serves; one asking a minute."""
+        """Ask which circuits left the configuration, and what every circuit's production really serves.
+
+        One asking a minute.
+        """
+        self.look(m.LookForDepartures(root=LAKE, item=LAKE, step=0), noticed_by="reconciler")
         return self.advance(m.ReconciliationAsked(root=LAKE, slot=self.ports.clock.now()))
 
     def monitor(self) -> list[Advanced]:

@@ -9,7 +9,7 @@ from typing import Any
 from shared.configuration import Fleet
 from shared.domain.alerts.causes import Severity
 from shared.domain.rules import Rules
-from shared.domain.values import ENVIRONMENT, Channel, Gate, Monitoring
+from shared.domain.values import ENVIRONMENT, Channel, Gate, Monitoring, is_circuit
 from shared.ports import LiveModel, MonitoringOrder
 from shared.settings import Settings
 
@@ -54,6 +54,7 @@ class FleetDirectory:
             longest_look=timedelta(seconds=settings.longest_look_seconds),
         )
         self._common = common
+        self._departed = common.model_copy(update={"configured": False})
         both = {Gate.REGISTRY: gates.registry, Gate.PRODUCTION: gates.environment_production}
         updates = fleet.policy.environment_updates
         self._environment = common.model_copy(
@@ -99,8 +100,13 @@ class FleetDirectory:
         return self._by_sensor.get(sensor)
 
     def rules(self, root: str) -> Rules:
-        """The circuit's rules; the environment's for its releases, and the fleet's for what is neither."""
-        return self._environment if root == ENVIRONMENT else self._rules.get(root, self._common)
+        """The circuit's rules; the environment's for its releases, and the fleet's for what is neither.
+
+        A circuit that the configuration has no more goes on by the fleet's.
+        """
+        if root == ENVIRONMENT:
+            return self._environment
+        return self._rules.get(root) or (self._departed if is_circuit(root) else self._common)
 
     def monitoring_request(self, order: MonitoringOrder) -> Mapping[str, Any]:
         """What `ml.monitor` obeys. The window of drift ends with the period, and is as long as the policy says."""

@@ -596,6 +596,21 @@ def start_upkeep(command: m.StartUpkeep, at: Handling) -> m.Event:
     return m.OperationStarted.of(command, reference=at.ports.etl.start_upkeep(command.id, command.run_id))
 
 
+@handles(m.LookForDepartures)
+def look_for_departures(command: m.LookForDepartures, at: Handling) -> Sequence[m.Event]:
+    """What the index of circuits says against what the configuration says; one range read a shard."""
+    configured, seen = set(at.directory.circuits()), at.ports.clock.now()
+    found: list[m.Event] = []
+    for shard in at.ports.store.shards:
+        for row in at.ports.store.read_range(shard, *records.CIRCUITS):
+            circuit, flagged = row.body["id"], row.body.get("departure")
+            if circuit in configured and flagged:
+                found.append(m.CircuitReturned(root=circuit, seen=seen))
+            elif circuit not in configured and not flagged and (row.body["serving"] or row.body["releases"]):
+                found.append(m.CircuitDeparted(root=circuit, seen=seen))
+    return found
+
+
 @handles(m.ReadDeltaCommit)
 def read_delta_commit(command: m.ReadDeltaCommit, at: Handling) -> Sequence[m.Event]:
     """A hint said that the table has a commit; the log says whether it changed rows. New rows may warn of drift."""
@@ -636,10 +651,11 @@ def _coverage(
     """A command for each circuit whose sensor was seen: its newest reading, the oldest and the counts of what came."""
     assert command.version is not None
     found: list[m.Command] = []
+    departed = {sensor: circuit for circuit, sensor in records.gone(at.ports.store).items()}
     for sensor, (newest, oldest, counts) in sorted(seen.items()):
-        if circuit := at.directory.by_sensor(sensor):
+        if circuit := at.directory.by_sensor(sensor) or departed.get(sensor):
             about = {"root": circuit, "item": circuit, "step": 0, "table": command.table, "version": command.version}
-            found.append(m.CoverCircuit(**about, newest=newest, oldest=oldest, counts=counts))
+            found.append(m.CoverCircuit(**about, newest=newest, oldest=oldest, counts=counts, sensor=sensor))
     return found
 
 
@@ -654,22 +670,27 @@ def _counts(quality: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+def _everyone(at: Handling) -> list[str]:
+    """The configured circuits, and those that left and still serve."""
+    return sorted({*at.directory.circuits(), *records.gone(at.ports.store)})
+
+
 def _fleet(command: m.ReadSlice, at: Handling) -> list[m.Command]:
     assert command.origin is not None
     origin = command.origin
-    return [m.CheckDailyScoring(root=c, item=c, step=0, origin=origin) for c in at.directory.circuits()]
+    return [m.CheckDailyScoring(root=c, item=c, step=0, origin=origin) for c in _everyone(at)]
 
 
 def _read(command: m.ReadSlice, at: Handling) -> list[m.Command]:
     assert command.origin is not None
     read = f"{command.origin:%Y%m%dT%H%M}"
-    return [m.ReadProduction(root=c, item=c, step=0, read=read) for c in at.directory.circuits()]
+    return [m.ReadProduction(root=c, item=c, step=0, read=read) for c in _everyone(at)]
 
 
 def _filled(command: m.ReadSlice, at: Handling) -> list[m.Command]:
     assert command.origin is not None
     asked = {"asked": command.item, "asked_by": command.asked_by, "comment": command.comment}
-    return [m.FillDay(root=c, item=c, step=0, origin=command.origin, **asked) for c in at.directory.circuits()]
+    return [m.FillDay(root=c, item=c, step=0, origin=command.origin, **asked) for c in _everyone(at)]
 
 
 _REACHED: Mapping[str, Callable[[m.ReadSlice, Handling], list[m.Command]]] = {
@@ -683,7 +704,7 @@ _REACHED: Mapping[str, Callable[[m.ReadSlice, Handling], list[m.Command]]] = {
 
 @handles(m.CoverCircuit)
 def cover_circuit(command: m.CoverCircuit, at: Handling) -> m.Event:
-    fields = command.model_dump(include={"root", "table", "version", "newest", "oldest", "counts"})
+    fields = command.model_dump(include={"root", "table", "version", "newest", "oldest", "counts", "sensor"})
     return m.SensorCovered(**fields)
 
 

@@ -16,18 +16,19 @@ from shared.domain.approvals import LINEAGE, METRICS
 from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.comparison import numbers
+from shared.domain.departure import DEPARTURE
 from shared.domain.direct_action import DIRECT_ACTION
-from shared.domain.discrepancy import DISCREPANCY, Discrepancy
+from shared.domain.discrepancy import DISCREPANCY
 from shared.domain.environment.release import ENVIRONMENT_RELEASE, EnvironmentRelease
 from shared.domain.explain import Explanation, explain
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.fleet import STOP
-from shared.domain.hold import HOLD, Hold
+from shared.domain.hold import HOLD
 from shared.domain.machine import Item, Kind
 from shared.domain.messages import ApprovalRequested
 from shared.domain.proposals.proposal import PROPOSAL
 from shared.domain.release import RELEASE, Asked, Release, release_id
-from shared.domain.rollback import ROLLBACK, Rollback
+from shared.domain.rollback import ROLLBACK
 from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING
 from shared.domain.values import ENVIRONMENT, Gate, Pair, version_numbers
@@ -35,6 +36,8 @@ from shared.errors import Invalid
 from shared.ports import Row, StateStore
 
 PAGE_SIZES = range(1, 201)
+ORDERED = (ROLLBACK, HOLD, DISCREPANCY, DIRECT_ACTION, DEPARTURE)
+"""What people order of a circuit, and what befalls it beside its releases."""
 LONGEST_KEY = 512
 
 
@@ -202,15 +205,13 @@ class Queries:
         return {**release, "updates": dict(sorted(told.items()))}
 
     def orders(self, circuit: str, size: int, continuation: str | None = None) -> Listing:
-        """The circuit's rollbacks, holds, discrepancies and direct actions, newest first, each with its history."""
+        """The circuit's rollbacks, holds, discrepancies, departures and direct actions, newest first, each with its history."""
         open_items = [
-            item for item in self._load(circuit).items.values() if isinstance(item, (Rollback, Hold, Discrepancy))
+            item
+            for item in self._load(circuit).items.values()
+            if isinstance(item, tuple(kind.item for kind in ORDERED))
         ]
-        ended = [
-            records.item_from(row)
-            for kind in (ROLLBACK, HOLD, DISCREPANCY, DIRECT_ACTION)
-            for row in self._finished(circuit, kind)
-        ]
+        ended = [records.item_from(row) for kind in ORDERED for row in self._finished(circuit, kind)]
         newest = sorted([*open_items, *ended], key=lambda item: (item.created_at, item.id), reverse=True)
         return self._with_history(circuit, newest, size, continuation)
 

@@ -8,6 +8,7 @@ Keys within a shard's partition, in the order in which they sort:
     $alert|<severity>|…      an open alert, the critical and then the newest first
     $proposal|<newest>|…     an open proposal, the newest first
     $circuit|<circuit>       summary of a circuit and what is open under it
+    $gone|<circuit>          a circuit that the configuration has no more, and that is not retired
     $gate|<time>|<approval>  an open approval, oldest first
     $done|<newest first>|…   an ended release, newest first
     $open|<circuit>          a circuit with a release, a rollback, a hold or a discrepancy open
@@ -68,6 +69,8 @@ TRACE = "trace"
 
 CIRCUITS = ("$circuit|", "$circuit|~")
 """The range of a shard's index of circuits."""
+GONE = ("$gone|", "$gone|~")
+"""The range of a shard's circuits that left the configuration and are not retired."""
 OPEN_GATES = ("$gate|", "$gate|~")
 """The range of a shard's open gates."""
 OPEN_PROPOSALS = "$proposal|"
@@ -356,6 +359,7 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
     releases = [brief(i) for i in open_items if isinstance(i, Release) and i.phase not in RELEASE.ends]
     summary = {**circuit.model_dump(mode="json"), "releases": releases, "at": now.isoformat()}
     found.append(Write("put", Row(f"$circuit|{circuit.id}", summary)))
+    found += _gone(circuit, loaded)
     was, now_open = _open(loaded.items.values()), _open(open_items)
     if now_open:
         found.append(Write("put", Row(open_key(circuit.id), {"circuit": circuit.id, **now_open})))
@@ -422,6 +426,21 @@ def _ledger(item: ScoringRun) -> list[Write]:
         found.append(Write("put", Row(f"{item.circuit}|6|d|{day}", body)))
         found.append(Write("put", Row(f"{made_prefix(item.circuit, item.pair.model)}{safe(item.id)}", body)))
     return found
+
+
+def _gone(circuit: Circuit, loaded: Loaded) -> list[Write]:
+    """The index of circuits that left: what goes through the fleet reaches them, and their sensors' readings do."""
+    assert isinstance(loaded.root, Circuit)
+    key, was = f"$gone|{circuit.id}", loaded.root.departure
+    if circuit.departure and (not was or circuit.sensor != loaded.root.sensor):
+        return [Write("put", Row(key, {"circuit": circuit.id, "sensor": circuit.sensor}))]
+    return [Write("delete", Row(key, {}))] if was and not circuit.departure else []
+
+
+def gone(store: StateStore) -> dict[str, str]:
+    """The sensor of each circuit that left the configuration and is not retired; one range read a shard."""
+    rows = [row for shard in store.shards for row in store.read_range(shard, *GONE)]
+    return {row.body["circuit"]: row.body["sensor"] for row in rows}
 
 
 def _champion(circuit: Circuit, loaded: Loaded, now: datetime) -> list[Write]:

@@ -7,7 +7,7 @@ application keeps nothing in memory: after a kill (`Killed`, raised at any effec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,7 +26,7 @@ from shared.domain.rollback import Rollback
 from shared.domain.rules import Rules
 from shared.domain.scoring import ScoringRun
 from shared.domain.update import EnvironmentUpdate, update_id
-from shared.domain.values import ENVIRONMENT, Gate
+from shared.domain.values import ENVIRONMENT, Gate, is_circuit
 from shared.errors import Transient
 from shared.handlers import Ports
 from shared.ports import ApprovalChannel, MonitoringOrder, Row, StateStore
@@ -88,7 +88,10 @@ class Fleet:
         return circuit if circuit in self.names else None
 
     def rules(self, root: str) -> Rules:
-        return self.environment if root == ENVIRONMENT else self.common
+        if root == ENVIRONMENT:
+            return self.environment
+        departed = is_circuit(root) and root not in self.names
+        return self.common.model_copy(update={"configured": False}) if departed else self.common
 
     def monitoring_request(self, order: MonitoringOrder) -> Mapping[str, Any]:
         return asdict(order)
@@ -134,6 +137,8 @@ class World:
         approvals: ApprovalChannel | None = None,
     ) -> None:
         self.fleet = fleet or Fleet()
+        self.circuits = tuple(self.fleet.names)
+        """Every circuit that was ever configured."""
         self.telemetry = telemetry
         self.clock = VirtualClock(at)
         self.effects = Effects()
@@ -189,6 +194,12 @@ class World:
 
     def restart(self) -> None:
         """A new application goes on from what is there, with the configuration as it is now."""
+        self.app = self._start()
+
+    def configure(self, names: Sequence[str]) -> None:
+        """Another configuration: the application begins anew with it."""
+        self.fleet = replace(self.fleet, names=names)
+        self.circuits = tuple(dict.fromkeys([*self.circuits, *names]))
         self.app = self._start()
 
     # -------------------------------------------------------------------------------------------------- what happens

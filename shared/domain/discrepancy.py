@@ -45,6 +45,7 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (None, m.ProductionAdopted): Then(Phase.ADOPTED, raises=warning(Cause.PRODUCTION_ADOPTED), clears=_SERVED),
     (None, m.RepairBegun): Then(Phase.REPAIRING, (m.DeployRepair,), raises=warning(Cause.PRODUCTION_DIFFERS)),
     (Phase.FLAGGED, m.ProductionAgrees): Then(Phase.GONE),
+    (Phase.FLAGGED, m.RepairOvertaken): Then(Phase.GONE),
     (Phase.FLAGGED, m.DeadlinePassed): Then(Phase.FLAGGED, raises=_DIFFERS),
     (Phase.REPAIRING, m.OperationStarted): Then(Phase.REPAIRING, later=(m.LookAtOperation,)),
     (Phase.REPAIRING, m.StillRunning): Then(Phase.REPAIRING, later=(m.LookAtOperation,)),

@@ -13,6 +13,7 @@ from shared.domain import approvals
 from shared.domain import messages as m
 from shared.domain.alerts.alert import Alert
 from shared.domain.circuit import Circuit
+from shared.domain.departure import Departure
 from shared.domain.hold import Hold
 from shared.domain.lake import FanOut
 from shared.domain.machine import Item, Kind, Root
@@ -142,6 +143,8 @@ def _waits_for(root: Root, item: Item, items: Mapping[str, Item], kind: Kind, ru
             return "its cause to end" if item.acknowledged_by else "somebody to look after it, or its cause to end"
         case Hold():
             return f"somebody to lift it; placed by {item.by}: {item.why}"
+        case Departure():
+            return "somebody to retire the circuit, or its return to the configuration"
         case Release(phase=ReleasePhase.OBSERVING):
             return f"{rules.verified_scorings - item.observed} more verified scoring(s) by {item.pair}"
         case ScoringRun(phase=ScoringPhase.WAITING_FOR_READINGS) if isinstance(root, Circuit):
@@ -161,8 +164,10 @@ def _waits_for(root: Root, item: Item, items: Mapping[str, Item], kind: Kind, ru
 
 def _state(circuit: Circuit, rules: Rules, now: datetime) -> Iterator[str]:
     """What serves, what is meant to, and which scoring comes next."""
+    if circuit.departure:
+        yield "not in the configuration any more: what serves goes on until it is retired"
     if circuit.serving is None:
-        yield "nothing serves"
+        yield "retired: nothing serves" if circuit.retired else "nothing serves"
     else:
         since = f" since {_utc(circuit.serving_since)}" if circuit.serving_since else ""
         verified = "verified" if circuit.verified == circuit.serving else "not verified yet"

@@ -516,6 +516,46 @@ class Order(Event, ABC):
         return f"{type(self).__name__}:{self.request}"
 
 
+class RetireRequested(Order):
+    """A person wants a circuit that the configuration has no more to serve nothing from now on."""
+
+
+class CircuitDeparted(Event):
+    """The configuration has a circuit no more that serves, or whose releases are under way; `seen` is when (UTC)."""
+
+    seen: datetime
+
+    @property
+    def identity(self) -> str:
+        return f"departed:{self.seen:%Y%m%dT%H%M%S}"
+
+
+class CircuitReturned(Event):
+    """The configuration has a circuit again; `seen` is when (UTC)."""
+
+    seen: datetime
+
+    @property
+    def identity(self) -> str:
+        return f"returned:{self.seen:%Y%m%dT%H%M%S}"
+
+
+class CandidateDeparted(Consequence):
+    """The configuration has the candidate's circuit no more."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": "its circuit is not in the configuration any more"}
+
+
+class ReleaseRetired(Consequence):
+    """The circuit was retired while this release was observed."""
+
+    reason: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"reason": self.reason}
+
+
 class RollbackRequested(Order):
     """A person wants the circuit back on the last verified pair, or on a named version."""
 
@@ -714,6 +754,7 @@ class SensorCovered(Event):
     newest: datetime
     oldest: datetime | None = None
     counts: Mapping[str, float]
+    sensor: str = ""
 
     @property
     def identity(self) -> str:
@@ -1165,6 +1206,16 @@ class CheckDeadline(Command):
     phase: str
 
 
+class LookForDepartures(Command):
+    """Find the circuits that left the configuration, and those that are in it again."""
+
+    repeated: ClassVar[bool] = True
+
+    @property
+    def id(self) -> str:
+        return f"{self.item}.departures"
+
+
 class ReadDeltaCommit(Command):
     """Read one commit of the table's log (None: the newest) and say whether it changed rows."""
 
@@ -1201,6 +1252,7 @@ class CoverCircuit(Command):
     newest: datetime
     oldest: datetime | None = None
     counts: Mapping[str, float]
+    sensor: str = ""
 
     @property
     def id(self) -> str:

@@ -131,6 +131,7 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     # A rollback takes production away, also from a release that has long been live.
     (Phase.DEPLOYING_TO_PRODUCTION, m.ReleaseRolledBack): Then(Phase.CANCELLED, (m.CancelOperation,)),
     (Phase.OBSERVING, m.ReleaseRolledBack): Then(Phase.ROLLED_BACK),
+    (Phase.OBSERVING, m.ReleaseRetired): Then(Phase.ROLLED_BACK),
     (Phase.LIVE, m.ReleaseRolledBack): Then(Phase.ROLLED_BACK),
     (Phase.REGISTERED, m.DeadlinePassed): Then(Phase.ERRORED, raises=_BROKE),
     (Phase.REGISTERED, m.CommandPoisoned): Then(Phase.ERRORED, raises=_BROKE),
@@ -170,6 +171,7 @@ for _phase in UP_TO_READY:
 
 for _phase in UP_TO_READY:
     TABLE[_phase, m.CancelRequested] = Then(Phase.CANCELLED, TABLE[_phase, m.SupersededByNewer].commands)
+    TABLE[_phase, m.CandidateDeparted] = Then(Phase.CANCELLED, TABLE[_phase, m.SupersededByNewer].commands)
 
 RESTARTS: Mapping[str, tuple[Phase, ...]] = {
     "retry": (Phase.ERRORED,),

@@ -50,6 +50,8 @@ class Rules(Value):
         Gate.REGISTRY: (("ML-Engineers",),),
         Gate.PRODUCTION: (("ML-Engineers", "Engineering-Managers"),),
     }
+    configured: bool = True
+    """Whether the configuration has the circuit; one that it has no more takes no new release."""
     approval_channel: Channel = Channel.PRODUCT
     promotion: PromotionRules = PromotionRules()
     origin_hour: int = 0
@@ -107,6 +109,8 @@ class Rules(Value):
 
     def standstill(self, now: datetime) -> str:
         """Why no release may enter production now, whatever its circuit; nothing when it may."""
+        if not self.configured:
+            return "the circuit is not in the configuration any more"
         if self.stopped:
             return f"the fleet is {self.stopped}"
         window = next((window for window in self.freeze_windows if window.holds(now)), None)

@@ -46,6 +46,7 @@ TABLE: Table = {
     (Phase.SCORING, m.OperationFailed): Then(Phase.ERRORED, raises=_FAILED),
     (Phase.SCORING, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation,), raises=_FAILED),
     (Phase.SCORING, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation,), raises=_FAILED),
+    (Phase.WAITING_FOR_READINGS, m.ScoringCalledOff): Then(Phase.CALLED_OFF),
     (Phase.SCORING, m.ScoringCalledOff): Then(Phase.CALLED_OFF, (m.CancelOperation,)),
     # What a forecast was made without is noted, also when it stands already.
     (Phase.SCORING, m.ReadingsCameLate): Then(Phase.SCORING),

@@ -120,6 +120,11 @@ class RegisteredEnvironment(Value):
 SEMANTIC_VERSION = r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})"
 
 
+def is_circuit(root: str) -> bool:
+    """Whether a root is a circuit's key, `P001_C001`."""
+    return re.fullmatch(r"[A-Za-z][A-Za-z0-9]*_[A-Za-z][A-Za-z0-9]*", root) is not None
+
+
 def is_semantic(version: str) -> bool:
     """Whether the text is a semantic version of three numbers."""
     return re.fullmatch(SEMANTIC_VERSION, version) is not None

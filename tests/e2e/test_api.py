@@ -81,6 +81,7 @@ ROUTES = [
     ("GET", "lake/etl/etl-20260131T030500Z"),
     ("POST", f"circuits/{THIRD}/hold"),
     ("POST", f"circuits/{THIRD}/resume"),
+    ("POST", f"circuits/{THIRD}/retire"),
     ("GET", "me"),
     ("GET", "dead-letters"),
     ("GET", "dead-letters/8204499910951-0f3a5c7e9b1d"),

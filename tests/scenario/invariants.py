@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,7 +49,7 @@ STARTED_BY: Mapping[str, tuple[type[m.Command], ...]] = {
 
 def check_always(world: World) -> None:
     """True at every moment."""
-    for circuit in world.fleet.circuits():
+    for circuit in world.circuits:
         _the_circuit_says_who_owns_what(world, circuit)
         _the_circuit_forgets_no_commit(world, circuit)
         for release in world.releases(circuit):
@@ -68,13 +68,13 @@ def check_always(world: World) -> None:
 def check_at_rest(world: World) -> None:
     """True once nothing is under way any more."""
     check_always(world)
-    for circuit in world.fleet.circuits():
+    for circuit in world.circuits:
         _no_day_is_missed_in_silence(world, circuit)
         _what_is_deployed_was_proved_and_is_what_it_is_said_to_be(world, circuit)
     _every_version_has_its_release(world)
     _every_commit_reached_its_circuits(world)
     commands = {(type(command), command.item) for command in world.done}
-    for root in (LAKE, FLEET, ENVIRONMENT, *world.fleet.circuits()):
+    for root in (LAKE, FLEET, ENVIRONMENT, *world.circuits):
         for item in world.items(root).values():
             _history_is_gapless(world, root, item)
             _nothing_ended_before_its_time(world, root, item)
@@ -100,7 +100,7 @@ def check_replay_changes_nothing(world: World) -> None:
 
 def _open_items(world: World) -> list[Item]:
     found = []
-    for root in (LAKE, FLEET, ENVIRONMENT, *world.fleet.circuits()):
+    for root in (LAKE, FLEET, ENVIRONMENT, *world.circuits):
         found += [item for item in world.items(root).values() if item.phase not in records.KINDS[type(item)].ends]
     return found
 
@@ -151,7 +151,8 @@ def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
     ]
     assert standing == ([root.hold] if root.hold else []), standing
     assert root.serving or not root.verified, f"{root.verified} is verified and nothing serves"
-    assert root.serving or root.served_by in ("", *(r.id for r in _rollbacks(world, circuit))), "said by nobody"
+    by = [r.id for r in _rollbacks(world, circuit)] + [d for d in world.items(circuit) if "!departure." in d]
+    assert root.serving or root.served_by in ("", *by), "said by nobody"
     assert not {proved.pair for proved in root.proved} & set(root.condemned), "a condemned pair is a target"
     if not root.production_owner:
         assert root.desired == root.serving, f"nobody deploys {root.desired} instead of {root.serving}"
@@ -284,7 +285,7 @@ def _a_rollback_went_to_what_had_proved_itself(world: World, circuit: str, ident
 
 
 def _every_version_has_its_release(world: World) -> None:
-    for circuit in world.fleet.circuits():
+    for circuit in world.circuits:
         told = {version for name, version in world.platform.models if name == circuit}
         releases = {release.version: release for release in world.releases(circuit)}
         assert told <= releases.keys()
@@ -298,11 +299,21 @@ def _every_commit_reached_its_circuits(world: World) -> None:
     for fan_out in world.items(LAKE).values():
         if not isinstance(fan_out, FanOut) or fan_out.phase != FanOutPhase.DONE:
             continue
-        if fan_out.purpose == "coverage" or (fan_out.purpose == "foreign" and fan_out.table == world.lake.table_id):
-            for circuit in world.fleet.circuits():
-                check = f"{circuit}!quality.{fan_out.table}.{fan_out.version}"
-                poisoned = f"{circuit}.covered.{fan_out.table}.{fan_out.version}" in given_up
-                assert check in world.items(circuit) or poisoned, f"{circuit} never heard of {fan_out.id}"
+        for circuit in _covered_by(world, fan_out):
+            check = f"{circuit}!quality.{fan_out.table}.{fan_out.version}"
+            poisoned = f"{circuit}.covered.{fan_out.table}.{fan_out.version}" in given_up
+            left = world.circuit(circuit).retired
+            assert check in world.items(circuit) or poisoned or left, f"{circuit} never heard of {fan_out.id}"
+
+
+def _covered_by(world: World, fan_out: FanOut) -> list[str]:
+    """The circuits that a commit had readings of."""
+    sensors: Collection[str] = ()
+    if fan_out.purpose == "coverage":
+        sensors = world.lake.read_report(fan_out.report)["sensors"]
+    elif fan_out.purpose == "foreign" and fan_out.table == world.lake.table_id:
+        sensors = world.lake.foreign[fan_out.table, fan_out.version or 0]
+    return [sensor.removeprefix("SENSOR_") for sensor in sensors]
 
 
 def _history_is_gapless(world: World, root: str, item: Item) -> None:
@@ -347,7 +358,7 @@ def _gates_are_open_where_people_are_asked(world: World) -> None:
     asked = set(world.approvals.open)
     answered = {
         approval.id
-        for root in (ENVIRONMENT, *world.fleet.circuits())
+        for root in (ENVIRONMENT, *world.circuits)
         for release in world.items(root).values()
         if isinstance(release, Asked) and (approval := release.approval) and approval.answers
     } | {str(line["detail"]["approval"]) for line in _lines(world) if str(line["event"]) in OPENED}
@@ -358,7 +369,7 @@ def _gates_are_open_where_people_are_asked(world: World) -> None:
 def _lines(world: World) -> list[Mapping[str, Any]]:
     return [
         line
-        for root in (ENVIRONMENT, *world.fleet.circuits())
+        for root in (ENVIRONMENT, *world.circuits)
         for release in world.items(root).values()
         if isinstance(release, Asked)
         for line in world.history(root, release.id)

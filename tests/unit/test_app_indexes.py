@@ -32,6 +32,7 @@ ROUTES = {
     "decide_approval": ("POST", "approvals/{approval}"),
     "decide_approvals": ("POST", "approvals/batch"),
     "override_gate": ("POST", "approvals/{approval}/override"),
+    "retire": ("POST", "circuits/{circuit}/retire"),
     "on_devops_hook": ("POST", "hooks/devops"),
     "list_circuits": ("GET", "circuits"),
     "show_circuit": ("GET", "circuits/{circuit}"),

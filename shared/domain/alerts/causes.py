@@ -20,6 +20,7 @@ class Severity(StrEnum):
 class Cause(StrEnum):
     """What an alert is about. With its subject it is the alert's key: `scoring:P001_C001`."""
 
+    DEPARTED = "departed"
     DIRECT_ACTION = "direct-action"
     DRIFT = "drift"
     ENVIRONMENT_RELEASE = "environment-release"

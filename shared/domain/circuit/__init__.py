@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.domain import messages as m
 from shared.domain.circuit.checks import Checks
+from shared.domain.circuit.departures import Departures
 from shared.domain.circuit.direct_actions import DirectActions
 from shared.domain.circuit.discrepancies import Discrepancies
 from shared.domain.circuit.draft import CircuitDraft, Part
@@ -31,7 +32,7 @@ from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING
 
 PARTS: tuple[type[Part[Any]], ...] = (
-    *(Rollbacks, Updates, Releases, Holds, DirectActions, Discrepancies, Checks, Scorings, Trainings),
+    *(Rollbacks, Updates, Releases, Holds, Departures, DirectActions, Discrepancies, Checks, Scorings, Trainings),
     *(PerformanceChecks, Degradations, DriftChecks, Drifts, Proposals),
 )
 """In the order in which they say what follows, and are next for a production that is free: what frees or takes it comes

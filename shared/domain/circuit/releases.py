@@ -89,6 +89,8 @@ class Releases(Part[Release]):
     def _restarted(self, event: m.RestartRequested) -> list[Line]:
         """The step at which an ended release begins anew, if it may."""
         release = self._named(event)
+        if not self.rules.configured:
+            raise NotAllowed(f"{self.root.id} is not in the configuration any more: nothing new is released to it")
         if release.phase not in r.RESTARTS[event.how]:
             possible = " or ".join(r.RESTARTS[event.how])
             raise NotAllowed(f"{release.id} is {release.phase}; '{event.how}' is for one that is {possible}", "closed")
@@ -289,7 +291,8 @@ class Releases(Part[Release]):
         elif self.root.production_owner == release.id:
             kept = {name: release.tags[name] for name in _KEPT_TAGS if name in release.tags}
             if isinstance(event, m.DeployedToProduction):
-                self.draft.update(serving=release.pair, serving_tags=kept, served_by=release.id, scoring=True)
+                served = {"serving": release.pair, "serving_tags": kept, "served_by": release.id}
+                self.draft.update(**served, scoring=True, retired=False)
             if phase == Phase.LIVE:
                 proved = self.root.proven(release.pair, kept, self.now)
                 self.draft.update(verified=release.pair, proved=proved, production_owner="")

@@ -56,6 +56,10 @@ class Circuit(Root):
     direct: Pair | None = None
     direct_actions: int = 0
     update: Standing | None = None
+    departure: str = ""
+    departures: int = 0
+    retired: bool = False
+    sensor: str = ""
     hold: str = ""
     holds: int = 0
     newest_version: int = 0

@@ -52,6 +52,7 @@ class Scorings(Part[ScoringRun]):
         newest, version = self.root.newest_reading, self.root.delta_version
         self.draft.update(
             table=event.table,
+            sensor=event.sensor,
             newest_reading=event.newest if newest is None else max(newest, event.newest),
             delta_version=event.version if version is None else max(version, event.version),
         )

@@ -151,6 +151,7 @@ EXAMPLES: dict[str, Any] = {
     "rows": 24,
     "deleted_files": 7,
     "run_id": "etl-1",
+    "seen": START,
     "slot": START,
     "source": "event",
     "started_at": START,
@@ -215,30 +216,32 @@ COMMANDS = sorted(every(m.Command), key=lambda command: command.__name__)
 DECIDED = {
     "release": """
         - | ModelRegistered, OlderModelRegistered
-        registered | CancelRequested, CommandPoisoned, DeadlinePassed, ModelDescribed, ModelDescribedBehind,
-            SupersededByNewer, TagsMissing, TagsNeverCame
-        queued | CancelRequested, DeadlinePassed, QueueMoved, SupersededByNewer
+        registered | CancelRequested, CandidateDeparted, CommandPoisoned, DeadlinePassed, ModelDescribed,
+            ModelDescribedBehind, SupersededByNewer, TagsMissing, TagsNeverCame
+        queued | CancelRequested, CandidateDeparted, DeadlinePassed, QueueMoved, SupersededByNewer
         awaiting registry approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected, ApprovalRequested,
-            CancelRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, EvidenceChanged, GateCancelled,
-            GateOverridden, GateSkipped, GateTimedOut, ModelRegisteredAgain, RegistryApproved, SupersededByNewer
-        promoting | CancelRequested, CommandPoisoned, DeadlinePassed, ModelPromoted, ModelPromotedWhileTestOwned,
+            CancelRequested, CandidateDeparted, ChampionChanged, CommandPoisoned, DeadlinePassed, EvidenceChanged,
+            GateCancelled, GateOverridden, GateSkipped, GateTimedOut, ModelRegisteredAgain, RegistryApproved,
+            SupersededByNewer
+        promoting | CancelRequested, CandidateDeparted, CommandPoisoned, DeadlinePassed, ModelPromoted,
+            ModelPromotedWhileTestOwned, OperationFailed, OperationStarted, StillRunning, SupersededByNewer
+        waiting for test | CancelRequested, CandidateDeparted, DeadlinePassed, SupersededByNewer, TestFreed
+        deploying to test | CancelRequested, CandidateDeparted, CommandPoisoned, DeadlinePassed, DeployedToTest,
             OperationFailed, OperationStarted, StillRunning, SupersededByNewer
-        waiting for test | CancelRequested, DeadlinePassed, SupersededByNewer, TestFreed
-        deploying to test | CancelRequested, CommandPoisoned, DeadlinePassed, DeployedToTest, OperationFailed,
-            OperationStarted, StillRunning, SupersededByNewer
-        testing | CancelRequested, CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning,
-            SupersededByNewer, TestInferenceRefused, TestInferenceValidated, TestedBeforeEnvironmentChanged
+        testing | CancelRequested, CandidateDeparted, CommandPoisoned, DeadlinePassed, OperationFailed,
+            OperationStarted, StillRunning, SupersededByNewer, TestInferenceRefused, TestInferenceValidated,
+            TestedBeforeEnvironmentChanged
         awaiting production approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
-            ApprovalRequested, CancelRequested, ChampionChanged, CommandPoisoned, DeadlinePassed, EnvironmentChanged,
-            EnvironmentChangedWhileTestOwned, GateCancelled, GateOverridden, GateSkipped, GateTimedOut,
-            ProductionApproved, ProductionApprovedWhileHeld, ProductionApprovedWhileOwned, SupersededByNewer
-        ready | CancelRequested, ChampionChanged, DeadlineMoved, DeadlinePassed, EnvironmentChanged,
-            EnvironmentChangedWhileTestOwned, ProductionFreed, ProductionHeld,
-            ProductionStillHeld, SupersededByNewer
+            ApprovalRequested, CancelRequested, CandidateDeparted, ChampionChanged, CommandPoisoned, DeadlinePassed,
+            EnvironmentChanged, EnvironmentChangedWhileTestOwned, GateCancelled, GateOverridden, GateSkipped,
+            GateTimedOut, ProductionApproved, ProductionApprovedWhileHeld, ProductionApprovedWhileOwned,
+            SupersededByNewer
+        ready | CancelRequested, CandidateDeparted, ChampionChanged, DeadlineMoved, DeadlinePassed, EnvironmentChanged,
+            EnvironmentChangedWhileTestOwned, ProductionFreed, ProductionHeld, ProductionStillHeld, SupersededByNewer
         deploying to production | CommandPoisoned, DeadlinePassed, DeployedToProduction, OperationFailed,
             OperationStarted, ProductionWithheld, ReleaseRolledBack, StillRunning
         observing | DeadlinePassed, ObservationCounted, ObservationFailed, ObservationPassed, ObservationTimeOver,
-            ReleaseRolledBack
+            ReleaseRetired, ReleaseRolledBack
         live | ReleaseRolledBack
         errored | RestartedAtProduction, RestartedAtProductionGate, RestartedAtPromotion, RestartedAtReady,
             RestartedAtRegistration, RestartedAtRegistryGate, RestartedAtTest
@@ -256,9 +259,13 @@ DECIDED = {
     """,
     "discrepancy": """
         - | ProductionAdopted, ProductionDiffers, RepairBegun
-        flagged | DeadlinePassed, ProductionAgrees
+        flagged | DeadlinePassed, ProductionAgrees, RepairOvertaken
         repairing | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, RepairOvertaken, Repaired,
             StillRunning
+    """,
+    "departure": """
+        - | CircuitDeparted, RetireRequested
+        flagged | CircuitReturned, DeadlinePassed, RetireRequested
     """,
     "direct action": "- | PlatformUsedDirectly, ProductionChangedDirectly",
     "hold": """
@@ -322,7 +329,7 @@ DECIDED = {
     """,
     "scoring run": """
         - | LateReadingsDue, ScoringDue, ScoringOverdue, ScoringRequested, ScoringSkipped, VerificationDue
-        waiting for readings | DeadlinePassed, ReadingsArrived
+        waiting for readings | DeadlinePassed, ReadingsArrived, ScoringCalledOff
         scoring | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, ReadingsCameLate,
             ScoringAttemptFailed, ScoringCalledOff, ScoringRefused, ScoringVerified, StillRunning
         scored | ReadingsCameLate
