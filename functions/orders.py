@@ -73,7 +73,7 @@ def resume_fleet(person: Operator, body: OrderBody, request: RequestId) -> Answe
 
 @bp.get("circuits/{circuit}/orders")
 def list_orders(circuit: CircuitId, page: Page) -> Orders:
-    """The circuit's rollbacks, holds, discrepancies, departures and direct actions, newest first, each with its history."""
+    """What people ordered of the circuit and what befell its production, newest first, each with its history."""
     listing = wired().queries.orders(_known(circuit), page.size, page.continuation)
     return Orders.model_validate({"orders": listing.entries, "continuation": listing.continuation})
 

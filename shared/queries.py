@@ -205,7 +205,7 @@ class Queries:
         return {**release, "updates": dict(sorted(told.items()))}
 
     def orders(self, circuit: str, size: int, continuation: str | None = None) -> Listing:
-        """The circuit's rollbacks, holds, discrepancies, departures and direct actions, newest first, each with its history."""
+        """What people ordered of the circuit and what befell its production, newest first, each with its history."""
         open_items = [
             item
             for item in self._load(circuit).items.values()

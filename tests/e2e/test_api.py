@@ -300,6 +300,14 @@ def test_a_circuit_is_held_and_resumed_by_who_operates_it(api: Api) -> None:
     assert [line["event"] for line in order["history"]] == ["HoldPlaced", "HoldLifted"]
 
 
+def test_a_circuit_of_the_configuration_is_not_retired(api: Api) -> None:
+    before, body = api.rows(UNTOUCHED), {"reason": "the pump was dismantled"}
+    problem(api.call("POST", f"circuits/{UNTOUCHED}/retire", STRANGER, json=body), 403)
+    refused = problem(api.call("POST", f"circuits/{UNTOUCHED}/retire", ENGINEER, json=body), 409)
+    assert "take it out of plants_circuits.yml first" in refused["detail"]
+    assert api.rows(UNTOUCHED) == before
+
+
 def test_the_fleet_is_stopped_and_resumed(api: Api) -> None:
     assert api.get("fleet").json() == {"standstill": "", "stops": [], "continuation": None}
     assert api.call("POST", "fleet/stop", ENGINEER, json={"reason": "storage is moved"}).status_code == 200
