@@ -37,6 +37,7 @@ WAY = (
     Phase.PROMOTING,
     Phase.TESTING_ALL,
     Phase.AWAITING_PRODUCTION_APPROVAL,
+    Phase.READY,
     Phase.UPDATING_CANARIES,
     Phase.UPDATING_WAVES,
     Phase.OBSERVING,

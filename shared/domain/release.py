@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause, critical, warning
+from shared.domain.lines import gate_lines, operation_lines
 from shared.domain.machine import Item, Kind, Then
 from shared.domain.operation import Operation
 from shared.domain.promotion import Override
@@ -136,29 +137,18 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (Phase.REGISTERED, m.DeadlinePassed): Then(Phase.ERRORED, raises=_BROKE),
     (Phase.REGISTERED, m.CommandPoisoned): Then(Phase.ERRORED, raises=_BROKE),
 }
-for _phase in AWAITING:
-    TABLE |= {
-        (_phase, m.ApprovalRequested): Then(_phase),
-        (_phase, m.ApprovalCounted): Then(_phase),
-        (_phase, m.AnswerDeferred): Then(_phase),
-        (_phase, m.AnswerUsedUp): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
-        (_phase, m.GateTimedOut): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
-        (_phase, m.GateCancelled): Then(Phase.CANCELLED, (m.WithdrawApproval,)),
-        (_phase, m.GateSkipped): Then(Phase.ERRORED, (m.WithdrawApproval,), raises=_BROKE),
-        (_phase, m.ChampionChanged): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
-        (_phase, m.GateOverridden): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
-        (_phase, m.ApprovalRejected): Then(Phase.REJECTED, (m.WithdrawApproval,)),
-        (_phase, m.DeadlinePassed): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
-        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.WithdrawApproval,), raises=_BROKE),
-    }
-for _phase in OPERATING:
-    TABLE |= {
-        (_phase, m.OperationStarted): Then(_phase, later=(m.LookAtOperation,)),
-        (_phase, m.StillRunning): Then(_phase, later=(m.LookAtOperation,)),
-        (_phase, m.OperationFailed): Then(Phase.ERRORED, raises=_BROKE),
-        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation,), raises=_BROKE),
-        (_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation,), raises=_BROKE),
-    }
+TABLE |= gate_lines(
+    AWAITING,
+    _BROKE,
+    rejected=Phase.REJECTED,
+    expired=Phase.EXPIRED,
+    cancelled=Phase.CANCELLED,
+    errored=Phase.ERRORED,
+)
+for _phase in AWAITING:  # what is asked has changed, so it is asked again
+    TABLE[_phase, m.ChampionChanged] = Then(_phase, (m.WithdrawApproval, m.RequestApproval))
+    TABLE[_phase, m.GateOverridden] = Then(_phase, (m.WithdrawApproval, m.RequestApproval))
+TABLE |= operation_lines(OPERATING, _BROKE, Phase.ERRORED)
 for _event in (m.OperationFailed, m.CommandPoisoned, m.DeadlinePassed):  # what production serves now is to be read
     _then = TABLE[Phase.DEPLOYING_TO_PRODUCTION, _event]
     TABLE[Phase.DEPLOYING_TO_PRODUCTION, _event] = replace(_then, commands=(*_then.commands, m.ReadProduction))

@@ -10,6 +10,7 @@ from typing import Any
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause, critical, warning
 from shared.domain.environment import messages as e
+from shared.domain.lines import operation_lines
 from shared.domain.machine import Item, Kind, Then
 from shared.domain.operation import Operation
 from shared.domain.values import Pair, Value
@@ -104,14 +105,7 @@ for _phase in BEFORE_TURN:
     }
 for _phase in (Phase.WAITING_FOR_TEST, *IN_TEST):
     TABLE[_phase, e.WaveReachedInTest] = Then(_phase)
-for _phase in (*IN_TEST, Phase.DEPLOYING_TO_PRODUCTION):
-    TABLE |= {
-        (_phase, m.OperationStarted): Then(_phase, later=(m.LookAtOperation,)),
-        (_phase, m.StillRunning): Then(_phase, later=(m.LookAtOperation,)),
-        (_phase, m.OperationFailed): Then(Phase.ERRORED, raises=_BROKE),
-        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation,), raises=_BROKE),
-        (_phase, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation,), raises=_BROKE),
-    }
+TABLE |= operation_lines((*IN_TEST, Phase.DEPLOYING_TO_PRODUCTION), _BROKE, Phase.ERRORED)
 for _phase in (Phase.WAITING_FOR_TEST, *BEFORE_TURN):
     TABLE |= {
         (_phase, e.EnvironmentConcluded): Then(Phase.CALLED_OFF),

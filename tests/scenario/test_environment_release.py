@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from shared.domain.environment import messages as e
+from shared.domain.freeze import FreezeWindow
 from shared.domain.machine import Verdict
 from shared.domain.messages import HoldRequested
 from shared.domain.rules import Rules
@@ -412,3 +414,52 @@ def test_the_fleet_is_observed_a_whole_day() -> None:
     observed = next(line for line in world.history(ENVIRONMENT, release) if line["event"] == "FleetObserved")
     late = datetime.fromisoformat(observed["at"]) - since - timedelta(hours=24)
     assert timedelta(0) <= late <= Rules().longest_look + timedelta(minutes=1)
+
+
+# --------------------------------------------------------------------------------------------------- freeze and waves
+
+
+def freeze(world: World) -> None:
+    """From today on no release enters production, until the next day's noon."""
+    ends = world.now().replace(hour=12, minute=0) + timedelta(days=1)
+    window = FreezeWindow(name="audit", begins=f"{world.now():%m-%d} 00:00", ends=f"{ends:%m-%d %H:%M}")
+    rules = {"freeze_windows": (window,)}
+    world.fleet = replace(
+        world.fleet,
+        common=world.fleet.common.model_copy(update=rules),
+        environment=world.fleet.environment.model_copy(update=rules),
+    )
+    world.configure(world.fleet.names)
+
+
+def test_an_environment_approved_in_a_freeze_waits_with_its_canaries_until_the_freeze_ends() -> None:
+    world = world_of()
+    freeze(world)
+    release = bring_to_waves(world)
+    world.run(hours=2)
+    assert set(serves(world).values()) == {"1.0.0"}, "nothing enters production in a freeze"
+    world.run_until(world.at(12, day=1))
+    world.run(hours=6)
+    assert set(serves(world).values()) == {NEW}, world.environment_release(NEW).counts
+    canaries = world.environment_release(NEW).canaries
+    first = {circuit: world.history(circuit, world.update(circuit, NEW).id) for circuit in TWELVE}
+    served = {
+        circuit: next(line["at"] for line in lines if line["event"] == "DeployedToProduction")
+        for circuit, lines in first.items()
+    }
+    assert max(served[c] for c in canaries) <= min(at for c, at in served.items() if c not in canaries)
+    assert world.phase(release) == "observing"
+
+
+def test_a_freeze_that_begins_between_waves_costs_time_and_halts_nothing() -> None:
+    world = world_of()
+    release = bring_to_waves(world)
+    while set(serves(world).values()) == {"1.0.0"}:
+        world.run(minutes=1)
+    freeze(world)
+    world.run(hours=20)
+    assert world.phase(release) in ("updating canaries", "updating waves"), world.environment_release(NEW).reason
+    assert "DeadlineMoved" in world.events(release) and NEW in set(serves(world).values()) != {NEW}
+    world.run(hours=24)
+    assert world.phase(release) in ("observing", "live") and set(serves(world).values()) == {NEW}
+    assert world.topic.alerts() == {}

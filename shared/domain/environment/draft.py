@@ -94,9 +94,13 @@ class EnvironmentDraft(AlertingDraft):
         assert isinstance(release, EnvironmentRelease)
         if event.decision == "reject":
             return Line(ENVIRONMENT_RELEASE, m.ApprovalRejected(**event.model_dump()), release.id)
-        opened = m.RegistryApproved if approval.gate is Gate.REGISTRY else m.ProductionApproved
-        answer = approvals.not_enough(release, approval, event) or opened(**event.model_dump())
+        answer = approvals.not_enough(release, approval, event) or self._opened(approval.gate)(**event.model_dump())
         return Line(ENVIRONMENT_RELEASE, answer, release.id)
+
+    def _opened(self, gate: Gate) -> type[m.GateApproved]:
+        if gate is Gate.REGISTRY:
+            return m.RegistryApproved
+        return m.ProductionApprovedWhileHeld if self.rules.standstill(self.now) else m.ProductionApproved
 
     def _ordered(self, event: e.HaltOrdered | e.WavesResumed | e.EnvironmentRollbackOrdered) -> Line:
         identity = environment_release_id(self.root.id, event.version)
@@ -121,6 +125,8 @@ class EnvironmentDraft(AlertingDraft):
             event = e.EnvironmentBreaks(**event.model_dump(), why=why)
         if isinstance(event, e.UpdatesCounted):
             event = self._counted(item, event)
+        if isinstance(event, m.DeadlinePassed) and item.phase in WAVES and self.rules.standstill(self.now):
+            event = m.DeadlineMoved(**event.model_dump())
         return Line(ENVIRONMENT_RELEASE, event, item.id)
 
     def _breaks(self, version: str, tags: Mapping[str, str]) -> str:
@@ -152,6 +158,8 @@ class EnvironmentDraft(AlertingDraft):
                 return e.TooManyTestsFailed
             case Phase.TESTING_ALL:
                 return e.EveryPairTested if event.counts.get("tested") else e.NothingToUpdate
+            case Phase.READY:
+                return e.UpdatesGoOn if self.rules.standstill(self.now) else e.FreezeEnded
             case Phase.ROLLING_BACK:
                 return e.UpdatesGoOn if event.pending else e.EveryUpdateUndone
             case Phase.OBSERVING if over_budget:
@@ -186,6 +194,8 @@ class EnvironmentDraft(AlertingDraft):
             changed["approval"] = approvals.answered(item.approval, event)
         if isinstance(event, m.ApprovalRequested) and item.approval:
             changed["approval"] = item.approval.model_copy(update={"asked_at": event.asked_at})
+        if isinstance(event, m.DeadlineMoved):
+            changed["reason"] = ""
         if isinstance(event, e.EveryPairTested):
             changed["forgiven"] = sum(event.counts.get(phase, 0) for phase in BROKEN)
         if isinstance(event, e.WavesResumed):
@@ -234,7 +244,7 @@ class EnvironmentDraft(AlertingDraft):
         match event, Phase(item.phase):
             case e.EnvironmentPromoted(), _:
                 return Purpose.OFFER
-            case m.ProductionApproved(), _:
+            case m.ProductionApproved() | e.FreezeEnded(), _:
                 return Purpose.CANARIES
             case e.WaveEnded() | e.WavesResumed(), _:
                 return Purpose.WAVE

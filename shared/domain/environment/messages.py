@@ -177,6 +177,10 @@ class TooManyTestsFailed(UpdatesCounted):
         return {**super().onto(), "reason": f"tests failed: {', '.join(self.troubled)}"}
 
 
+class FreezeEnded(UpdatesCounted):
+    """What kept an approved environment from production is over: its canaries may begin."""
+
+
 class WaveEnded(UpdatesCounted):
     """Each circuit of the wave has the environment or was left, and there are more circuits."""
 

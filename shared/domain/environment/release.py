@@ -10,6 +10,7 @@ from typing import Any
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause, critical, warning
 from shared.domain.environment import messages as e
+from shared.domain.lines import gate_lines
 from shared.domain.machine import Item, Kind, Table, Then
 from shared.domain.operation import Operation
 from shared.domain.release import Asked
@@ -25,6 +26,7 @@ class Phase(StrEnum):
     PROMOTING = "promoting environment"
     TESTING_ALL = "testing all"
     AWAITING_PRODUCTION_APPROVAL = "awaiting production approval"
+    READY = "ready"
     UPDATING_CANARIES = "updating canaries"
     UPDATING_WAVES = "updating waves"
     HALTED = "halted"
@@ -60,11 +62,12 @@ BEFORE_WAVES = (
     Phase.PROMOTING,
     Phase.TESTING_ALL,
     Phase.AWAITING_PRODUCTION_APPROVAL,
+    Phase.READY,
 )
 WAVES = (Phase.UPDATING_CANARIES, Phase.UPDATING_WAVES)
 OWNING = (*WAVES, Phase.HALTED, Phase.OBSERVING, Phase.ROLLING_BACK)
 """While one release is here, another one waits."""
-COUNTING = (Phase.TESTING_ALL, *WAVES, Phase.OBSERVING, Phase.ROLLING_BACK)
+COUNTING = (Phase.TESTING_ALL, Phase.READY, *WAVES, Phase.OBSERVING, Phase.ROLLING_BACK)
 
 
 class EnvironmentRelease(Asked):
@@ -118,6 +121,9 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (Phase.TESTING_ALL, m.DeadlinePassed): Then(Phase.ERRORED, raises=_BROKE),
     # People decide whether production takes it; it goes there in waves, until too many fail.
     (Phase.AWAITING_PRODUCTION_APPROVAL, m.ProductionApproved): Then(Phase.UPDATING_CANARIES),
+    (Phase.AWAITING_PRODUCTION_APPROVAL, m.ProductionApprovedWhileHeld): Then(Phase.READY, later=(e.CountUpdates,)),
+    (Phase.READY, e.FreezeEnded): Then(Phase.UPDATING_CANARIES),
+    (Phase.READY, m.DeadlinePassed): Then(Phase.EXPIRED, raises=_BROKE),
     (Phase.HALTED, e.WavesResumed): Then(Phase.UPDATING_WAVES),
     (Phase.HALTED, m.DeadlinePassed): Then(Phase.HALTED, raises=critical(Cause.ENVIRONMENT_RELEASE)),
     (Phase.OBSERVING, e.FleetObserved): Then(Phase.LIVE, clears=(Cause.ENVIRONMENT_RELEASE,)),
@@ -132,25 +138,21 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
 for _phase in (Phase.REGISTERED, Phase.CLASSIFIED, Phase.PROMOTING):
     TABLE |= {(_phase, m.CommandPoisoned): Then(Phase.ERRORED, raises=_BROKE)}
     TABLE |= {(_phase, m.DeadlinePassed): Then(Phase.ERRORED, raises=_BROKE)}
-for _phase in AWAITING:
-    TABLE |= {
-        (_phase, m.ApprovalRequested): Then(_phase),
-        (_phase, m.ApprovalCounted): Then(_phase),
-        (_phase, m.AnswerDeferred): Then(_phase),
-        (_phase, m.AnswerUsedUp): Then(_phase, (m.WithdrawApproval, m.RequestApproval)),
-        (_phase, m.GateTimedOut): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
-        (_phase, m.GateCancelled): Then(Phase.REJECTED, (m.WithdrawApproval,)),
-        (_phase, m.GateSkipped): Then(Phase.ERRORED, (m.WithdrawApproval,), raises=_BROKE),
-        (_phase, m.ApprovalRejected): Then(Phase.REJECTED, (m.WithdrawApproval,)),
-        (_phase, m.DeadlinePassed): Then(Phase.EXPIRED, (m.WithdrawApproval,)),
-        (_phase, m.CommandPoisoned): Then(Phase.ERRORED, (m.WithdrawApproval,), raises=_BROKE),
-    }
+TABLE |= gate_lines(
+    AWAITING,
+    _BROKE,
+    rejected=Phase.REJECTED,
+    expired=Phase.EXPIRED,
+    cancelled=Phase.REJECTED,
+    errored=Phase.ERRORED,
+)
 for _phase in WAVES:
     TABLE |= {
         (_phase, e.WaveEnded): Then(Phase.UPDATING_WAVES),
         (_phase, e.LastWaveEnded): Then(Phase.OBSERVING, later=(e.CountUpdates,)),
         (_phase, e.BudgetExceeded): Then(Phase.HALTED, raises=critical(Cause.ENVIRONMENT_RELEASE)),
         (_phase, e.HaltOrdered): Then(Phase.HALTED),
+        (_phase, m.DeadlineMoved): Then(_phase, later=(e.CountUpdates,)),
         (_phase, m.DeadlinePassed): Then(Phase.HALTED, raises=critical(Cause.ENVIRONMENT_RELEASE)),
     }
 for _phase in (*WAVES, Phase.HALTED, Phase.OBSERVING):
@@ -180,6 +182,7 @@ ENVIRONMENT_RELEASE = Kind(
         Phase.PROMOTING: timedelta(hours=2),
         Phase.TESTING_ALL: timedelta(days=2),
         Phase.AWAITING_PRODUCTION_APPROVAL: timedelta(hours=24),
+        Phase.READY: timedelta(days=30),
         Phase.UPDATING_CANARIES: timedelta(hours=12),
         Phase.UPDATING_WAVES: timedelta(hours=12),
         Phase.HALTED: timedelta(days=7),

@@ -311,13 +311,14 @@ DECIDED = {
             SupersededByNewer, TooManyTestsFailed, UpdatesGoOn
         awaiting production approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
             ApprovalRequested, CommandPoisoned, DeadlinePassed, GateCancelled, GateSkipped, GateTimedOut,
-            ProductionApproved, SupersededByNewer
+            ProductionApproved, ProductionApprovedWhileHeld, SupersededByNewer
+        ready | CommandPoisoned, DeadlinePassed, FleetTold, FreezeEnded, SupersededByNewer, UpdatesGoOn
         live | DeadlinePassed, EnvironmentRollbackOrdered, FleetTaken
-        updating canaries | BudgetExceeded, CommandPoisoned, DeadlinePassed, EnvironmentRollbackOrdered,
+        updating canaries | BudgetExceeded, CommandPoisoned, DeadlineMoved, DeadlinePassed, EnvironmentRollbackOrdered,
             FleetTold, HaltOrdered, LastWaveEnded, UpdatesGoOn, WaveEnded
         halted | DeadlinePassed, EnvironmentRollbackOrdered, WavesResumed
-        updating waves | BudgetExceeded, CommandPoisoned, DeadlinePassed, EnvironmentRollbackOrdered, FleetTold,
-            HaltOrdered, LastWaveEnded, UpdatesGoOn, WaveEnded
+        updating waves | BudgetExceeded, CommandPoisoned, DeadlineMoved, DeadlinePassed, EnvironmentRollbackOrdered,
+            FleetTold, HaltOrdered, LastWaveEnded, UpdatesGoOn, WaveEnded
         observing | BudgetExceeded, CommandPoisoned, DeadlinePassed, EnvironmentRollbackOrdered, FleetObserved,
             FleetTold, UpdatesGoOn
         rolling back | CommandPoisoned, DeadlinePassed, EveryUpdateUndone, FleetTold, UpdatesGoOn
