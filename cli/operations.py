@@ -58,6 +58,38 @@ def _phase(at: At, key: str) -> dict[str, Any]:
     return {"phase": at.api.get(f"alerts/{key}")["phase"]}
 
 
+@click.command(cls=Command)
+@click.argument("proposal", type=Id("proposal", i.PROPOSAL), required=False)
+@click.option("--accept", metavar="TEXT", type=Reason(), help="Do it, and why.")
+@click.option("--decline", metavar="TEXT", type=Reason(), help="Leave it, and why.")
+@changes
+@click.pass_obj
+def proposals(at: At, proposal: str | None, accept: str | None, decline: str | None, change: Change) -> None:
+    """What degraded circuits are offered; or one of the offers with its analysis, to be accepted or declined."""
+    if proposal is None:
+        if accept or decline:
+            raise click.UsageError("--accept and --decline are of one proposal: name its id")
+        found = list(at.api.pages("proposals", "proposals"))
+        rows = ((p["id"], p["remedy"], p["phase"], when(p["since"]), p["model"], p["change_at"]) for p in found)
+        columns = ("proposal", "remedy", "phase", "since", "model", "change")
+        at.screen.show({"proposals": found}, table("Proposals", columns, rows))
+        return
+    if accept and decline:
+        raise click.UsageError("accept it or decline it: one of the two")
+    one = at.api.get(f"proposals/{proposal}")
+    if accept or decline:
+        order, reason = ("accept", accept) if accept else ("decline", decline)
+        told(at, make(at, change, f"proposals/{proposal}/{order}", {"reason": reason}, lambda: {"phase": one["phase"]}))
+        return
+    names = ("circuit", "remedy", "model", "analysis", "cutoff", "change_at", "answered_by", "reason")
+    lines = ((when(line["at"]), line["event"], line["after"]) for line in one["history"])
+    at.screen.show(
+        one,
+        facts([(proposal, one["phase"]), *((name, one[name]) for name in names)]),
+        table("History", ("when", "event", "phase"), lines),
+    )
+
+
 @click.command("dead-letters", cls=Command)
 @click.argument("letter", type=Id("dead letter", i.DEAD_LETTER), required=False)
 @click.option("--replay", is_flag=True, help="Try it again, now that what was wrong has been mended.")
@@ -83,4 +115,4 @@ def dead_letters(at: At, letter: str | None, replay: bool, change: Change) -> No
         at.screen.show(answer, facts([(letter, answer["result"])]))
 
 
-COMMANDS = (alerts, dead_letters)
+COMMANDS = (alerts, proposals, dead_letters)

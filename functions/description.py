@@ -40,6 +40,7 @@ STATUS: Mapping[int, str] = {
     404: "There is no such thing.",
     405: "There is such a thing, and it is not asked for in this way; `Allow` says how.",
     409: "Closed, changed by somebody else, or not possible now: the detail says which.",
+    412: "It is not what `If-Match` names any more: somebody else may have decided meanwhile.",
     413: "The body is larger than anything this takes.",
     415: "The body is not sent as JSON.",
     422: "The key came with another request before.",
@@ -178,7 +179,11 @@ def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
     if endpoint.method == "GET":
         return [_header("If-None-Match", "the ETag of what the caller has already", {"type": "string"})]
     text = "the caller's own name for the change: sent again within a day, it is done once"
-    return [_header(KEY_HEADER, text, {"type": "string", "pattern": KEY_FORM})]
+    headers = [_header(KEY_HEADER, text, {"type": "string", "pattern": KEY_FORM})]
+    if endpoint.guard:
+        seen = f"the ETag of what the caller saw (GET /{DECLARED[endpoint.guard].route}): changed, nothing is done"
+        headers.append(_header("If-Match", seen, {"type": "string"}))
+    return headers
 
 
 def _header(name: str, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,4 +212,6 @@ def problems_of(endpoint: Endpoint) -> tuple[int, ...]:
         found |= {403, 409, 422}
     if endpoint.body:
         found |= {413, 415}
+    if endpoint.guard:
+        found |= {412}
     return tuple(sorted(found))

@@ -59,7 +59,8 @@ class Answered(Generic[M]):
 class Endpoint:
     """One endpoint, as its function's signature declares it; `who` is None where anybody may ask.
 
-    `fleeting` fields of the answer differ with every asking and are no part of its ETag.
+    `fleeting` fields of the answer differ with every asking and are no part of its ETag. `guard` names the endpoint
+    that shows what a change is about: `If-Match` holds the change against its ETag.
     """
 
     method: Method
@@ -74,6 +75,7 @@ class Endpoint:
     answer: type[BaseModel]
     statuses: tuple[int, ...]
     fleeting: frozenset[str]
+    guard: str
 
     def __call__(self, req: func.HttpRequest) -> func.HttpResponse:
         """Check the request in the order who, path, query, body; carry it out; answer."""
@@ -93,12 +95,13 @@ class Endpoint:
 
     def _shown(self, req: func.HttpRequest, told: tuple[Told, str]) -> func.HttpResponse:
         shown, compared = told
-        etag = f'{"W/" if self.fleeting else ""}"{hashlib.sha256(compared.encode()).hexdigest()[:32]}"'
+        etag = f"{'W/' if self.fleeting else ''}{_etag(compared)}"
         headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
         return unchanged(req, etag, headers) or _response(shown, headers)
 
     def _changed(self, req: func.HttpRequest, person: Person, given: dict[str, Any]) -> func.HttpResponse:
-        """Carry a change out; once, when its caller has given it a name."""
+        """Carry a change out; once where it has a name, and only on what its caller saw where they say so."""
+        self._expect_unchanged(req, given)
         key = req.headers.get(KEY_HEADER.lower())
         if key is None:
             return _response(self._carried_out(given, uuid4().hex))
@@ -112,6 +115,17 @@ class Endpoint:
                 422, "Key used", f"{KEY_HEADER} {key} came with another request before: give this one a key of its own"
             ) from None
         return _response(told, {"Idempotency-Replayed": "true"} if told.repeated else {})
+
+    def _expect_unchanged(self, req: func.HttpRequest, given: Mapping[str, Any]) -> None:
+        """Raises Refused where the caller has seen something else than there is now."""
+        seen = req.headers.get("if-match", "").strip()
+        if not self.guard or seen in ("", "*"):
+            return
+        shown = DECLARED[self.guard]
+        now = _etag(_told(shown.function(**{name: given[name] for name in shown.path}))[1])
+        if now not in [tag.strip() for tag in seen.split(",")]:
+            text = f"it is not what it was any more: read {shown.route} again, somebody else may have decided meanwhile"
+            raise Refused(412, "Changed meanwhile", text)
 
     def _carried_out(self, given: Mapping[str, Any], name: str) -> Told:
         named = {**given, self.key: name} if self.key else given
@@ -137,15 +151,21 @@ class Endpoints(func.Blueprint):
     def get(self, route: str, *, anybody: bool = False, fleeting: Collection[str] = ()) -> Callable[[F], F]:
         return self._endpoint("GET", route, (200,), anybody, frozenset(fleeting))
 
-    def post(self, route: str, *, statuses: tuple[int, ...] = (200,)) -> Callable[[F], F]:
-        """`statuses`: those of its good answers."""
-        return self._endpoint("POST", route, statuses, False, frozenset())
+    def post(self, route: str, *, statuses: tuple[int, ...] = (200,), guard: str = "") -> Callable[[F], F]:
+        """`statuses`: those of its good answers; `guard`: the endpoint whose ETag `If-Match` may name."""
+        return self._endpoint("POST", route, statuses, guard=guard)
 
     def _endpoint(
-        self, method: Method, route: str, statuses: tuple[int, ...], anybody: bool, fleeting: frozenset[str]
+        self,
+        method: Method,
+        route: str,
+        statuses: tuple[int, ...],
+        anybody: bool = False,
+        fleeting: frozenset[str] = frozenset(),
+        guard: str = "",
     ) -> Callable[[F], F]:
         def declare(function: F) -> F:
-            endpoint = _read(method, route, function, statuses, anybody, fleeting)
+            endpoint = _read(method, route, function, statuses, anybody, fleeting, guard)
             DECLARED[function.__name__] = endpoint
             add = self.route(route=route, methods=[method], auth_level=func.AuthLevel.ANONYMOUS)
             add(_trigger(endpoint))
@@ -172,6 +192,7 @@ def _read(
     statuses: tuple[int, ...],
     anybody: bool,
     fleeting: frozenset[str],
+    guard: str,
 ) -> Endpoint:
     """An endpoint from its function's signature."""
     hints = get_type_hints(function, include_extras=True)
@@ -193,6 +214,7 @@ def _read(
         answer=get_args(answer)[0] if get_origin(answer) is Answered else answer,
         statuses=statuses,
         fleeting=fleeting,
+        guard=guard,
     )
     read = {*in_path, *marks, *(pair[0] for pair in (endpoint.query, endpoint.body) if pair)}
     if left := hints.keys() - read:
@@ -210,6 +232,10 @@ def _told(answer: BaseModel | Answered[Any], fleeting: frozenset[str] = frozense
 def _response(told: Told, headers: Mapping[str, str] | None = None) -> func.HttpResponse:
     status = 208 if told.repeated else told.status
     return func.HttpResponse(told.text, status_code=status, headers=headers, mimetype="application/json")
+
+
+def _etag(text: str) -> str:
+    return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
 def unchanged(req: func.HttpRequest, etag: str, headers: Mapping[str, str]) -> func.HttpResponse | None:

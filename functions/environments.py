@@ -49,7 +49,7 @@ def show_environment_history(version: EnvironmentVersion, page: LongPage) -> His
     return history_of(ROOT, environment_release_id(ROOT, version), f"release of environment {version!r}", page)
 
 
-@bp.post("environments/{version}/halt", statuses=(200, 208))
+@bp.post("environments/{version}/halt", statuses=(200, 208), guard="show_environment")
 def halt_environment(
     person: Operator, version: EnvironmentVersion, body: OrderBody, request: RequestId
 ) -> Answered[Recorded]:
@@ -57,7 +57,7 @@ def halt_environment(
     return _ordered(e.HaltOrdered, person, version, body, request)
 
 
-@bp.post("environments/{version}/resume", statuses=(200, 208))
+@bp.post("environments/{version}/resume", statuses=(200, 208), guard="show_environment")
 def resume_environment(
     person: Operator, version: EnvironmentVersion, body: OrderBody, request: RequestId
 ) -> Answered[Recorded]:
@@ -65,7 +65,7 @@ def resume_environment(
     return _ordered(e.WavesResumed, person, version, body, request)
 
 
-@bp.post("environments/{version}/rollback", statuses=(200, 208))
+@bp.post("environments/{version}/rollback", statuses=(200, 208), guard="show_environment")
 def roll_back_environment(
     person: Operator, version: EnvironmentVersion, body: OrderBody, request: RequestId
 ) -> Answered[Recorded]:

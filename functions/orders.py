@@ -78,19 +78,19 @@ def list_orders(circuit: CircuitId, page: Page) -> Orders:
     return Orders.model_validate({"orders": listing.entries, "continuation": listing.continuation})
 
 
-@bp.post("circuits/{circuit}/rollback", statuses=(200, 208))
+@bp.post("circuits/{circuit}/rollback", statuses=(200, 208), guard="show_circuit")
 def roll_back(person: Operator, circuit: CircuitId, body: RollbackBody, request: RequestId) -> Answered[Recorded]:
     """Back to the last pair that proved itself, or to a named version; nothing holds it up."""
     return _ordered(circuit, m.RollbackRequested, person, body, request)
 
 
-@bp.post("circuits/{circuit}/hold", statuses=(200, 208))
+@bp.post("circuits/{circuit}/hold", statuses=(200, 208), guard="show_circuit")
 def hold(person: Operator, circuit: CircuitId, body: OrderBody, request: RequestId) -> Answered[Recorded]:
     """No release enters production until the circuit is resumed; what is under way ends."""
     return _ordered(circuit, m.HoldRequested, person, body, request)
 
 
-@bp.post("circuits/{circuit}/resume", statuses=(200, 208))
+@bp.post("circuits/{circuit}/resume", statuses=(200, 208), guard="show_circuit")
 def resume(person: Operator, circuit: CircuitId, body: OrderBody, request: RequestId) -> Answered[Recorded]:
     """The hold ends, and what is ready goes on."""
     return _ordered(circuit, m.ResumeRequested, person, body, request)
@@ -122,7 +122,7 @@ def _known(circuit: str) -> str:
     return circuit
 
 
-@bp.post("releases/{release}/cancel", statuses=(200, 208))
+@bp.post("releases/{release}/cancel", statuses=(200, 208), guard="show_release")
 def cancel_release(person: Operator, release: ReleaseId, body: OrderBody, request: RequestId) -> Answered[Recorded]:
     """A candidate is taken back before production; its gate is withdrawn, its test job stopped."""
     root = release.partition(":")[0]
@@ -130,19 +130,19 @@ def cancel_release(person: Operator, release: ReleaseId, body: OrderBody, reques
     return recorded(wired().application.advance(order), root)
 
 
-@bp.post("releases/{release}/retry", statuses=(200, 208))
+@bp.post("releases/{release}/retry", statuses=(200, 208), guard="show_release")
 def retry_release(person: Operator, release: ReleaseId, body: OrderBody, request: RequestId) -> Answered[Recorded]:
     """An errored release goes on, in a new attempt of the step that broke."""
     return _restarted("retry", release, person, body, request)
 
 
-@bp.post("releases/{release}/reopen", statuses=(200, 208))
+@bp.post("releases/{release}/reopen", statuses=(200, 208), guard="show_release")
 def reopen_release(person: Operator, release: ReleaseId, body: OrderBody, request: RequestId) -> Answered[Recorded]:
     """A rejected or cancelled release goes on from where it ended; the reason says why that was wrong."""
     return _restarted("reopen", release, person, body, request)
 
 
-@bp.post("releases/{release}/ask-again", statuses=(200, 208))
+@bp.post("releases/{release}/ask-again", statuses=(200, 208), guard="show_release")
 def ask_again(person: Operator, release: ReleaseId, body: OrderBody, request: RequestId) -> Answered[Recorded]:
     """An expired release is asked about once more."""
     return _restarted("ask again", release, person, body, request)

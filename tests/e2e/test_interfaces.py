@@ -71,6 +71,7 @@ def test_status_says_what_needs_somebody_in_words_and_for_programs(fleet: Fleet)
         (["ledger", FIRST], FIRST),
         (["alerts"], "Alerts"),
         (["alerts", "--severity", "critical", "--plant", "P001"], "Alerts"),
+        (["proposals"], "Proposals"),
         (["environments", "list"], "Environments"),
         (["environments", "preview", "1.1.0"], "nothing serves"),
         (["dead-letters"], "Dead letters"),
@@ -184,6 +185,20 @@ def test_a_circuit_is_held_and_resumed_once_under_one_key(fleet: Fleet) -> None:
     assert code == 0 and json.loads(told)["recorded"][0]["event"] == "HoldPlaced"
     assert fleet("resume", THIRD, "--reason", "done", "--key", "the-intake")[0] == 2
     assert "lifted" in fleet("resume", THIRD, "--reason", "it is rebuilt")[1]
+
+
+def test_an_order_on_what_has_changed_since_it_was_looked_at_does_nothing(api: Api) -> None:
+    seen = api.get(f"circuits/{THIRD}").headers["etag"]
+    body, address = {"reason": "the intake is rebuilt"}, f"circuits/{THIRD}/hold"
+    assert api.call("POST", address, json=body, headers={"If-Match": seen}).status_code == 200
+    before = api.rows(THIRD)
+    late = api.call("POST", f"circuits/{THIRD}/resume", DIRECTOR, json=body, headers={"If-Match": seen})
+    assert late.status_code == 403
+    late = api.call("POST", f"circuits/{THIRD}/resume", json=body, headers={"If-Match": seen})
+    assert (late.status_code, late.json()["title"]) == (412, "Changed meanwhile")
+    assert api.rows(THIRD) == before
+    now = api.get(f"circuits/{THIRD}").headers["etag"]
+    assert api.call("POST", f"circuits/{THIRD}/resume", json=body, headers={"If-Match": now}).status_code == 200
 
 
 def test_the_fleet_is_frozen_and_resumed(fleet: Fleet) -> None:

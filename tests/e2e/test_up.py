@@ -78,7 +78,7 @@ def test_the_app_stays_up_is_used_by_its_screens_own_lines_and_goes_on_after_a_s
         training = f"{commands(screen, 'Train a circuit').strip()} --commit 5f1c7d9e02ab --out {tmp_path / 'out'}"
         trained = shell(training)
         assert "release P001_C001:1" in trained and "1 of 1 trained" in trained
-        gate = until(lambda: approvals(screen).get("P001_C001:1"), "people to be asked")
+        gate = until(lambda: approvals(screen).get("P001_C001:1"), "people to be asked", 180)
         assert gate["trained_by"] == "dana@plant.example"
 
         program.part("local.functions_host").kill()

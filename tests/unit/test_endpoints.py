@@ -12,6 +12,7 @@ import pytest
 from openapi_spec_validator import validate
 from pydantic import BaseModel
 
+from function_app import app
 from functions import answers, endpoints
 from functions.description import STATUS, openapi, problems_of
 from functions.endpoints import DECLARED, Answered, Endpoint, Endpoints
@@ -89,6 +90,17 @@ def test_an_etag_changes_with_what_is_shown_and_not_with_the_time_of_asking(bp: 
     assert changed.status_code == 200 and changed.headers["ETag"] != etag
 
 
+def test_what_guards_a_change_shows_what_it_is_about() -> None:
+    """`If-Match` names an ETag of that: it has one that does not change with the time of asking, and the same path."""
+    assert app
+    guarded = [endpoint for endpoint in DECLARED.values() if endpoint.guard]
+    assert {"roll_back", "cancel_release", "halt_environment"} <= {each.function.__name__ for each in guarded}
+    for endpoint in guarded:
+        shown = DECLARED[endpoint.guard]
+        assert shown.method == "GET" and not shown.fleeting
+        assert endpoint.route.startswith(f"{shown.route}/") and set(shown.path) == set(endpoint.path)
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -132,9 +144,6 @@ def test_a_parameter_that_cannot_be_read_is_found_when_the_endpoint_is_declared(
 
 
 def test_the_document_is_openapi_3_1() -> None:
-    import function_app
-
-    assert function_app.app
     document = openapi()
     validate(document)
     assert document["openapi"].startswith("3.1")
