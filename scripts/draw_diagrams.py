@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.reference import benchmarks, cli, http, infrastructure, messages, picture, settings, transitions
+from scripts.reference import benchmarks, capacity, cli, http, infrastructure, messages, picture, settings, transitions
 
 ROOT = Path(__file__).resolve().parents[1]
 README = "README.md"
@@ -23,6 +23,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/http.md": http.write,
     "docs/benchmarks.md": benchmarks.write,
     "docs/cli.md": cli.write,
+    "docs/reference/capacity.md": capacity.write,
     "docs/reference/rights.md": infrastructure.rights,
     "infra/generated/event_subscriptions.json": infrastructure.event_subscriptions,
     "infra/generated/schedules.json": infrastructure.schedules,
