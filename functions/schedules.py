@@ -67,3 +67,9 @@ def look_for_environments(timer: func.TimerRequest) -> None:
     """No event tells of an environment but the build's own, which may be lost or forgotten."""
     application = wired().application
     application.look_for_environments(f"timer.{application.ports.clock.now():%Y%m%dT%H%M}")
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%")
+def watch_fleet(timer: func.TimerRequest) -> None:
+    """What no event tells of and no circuit can see: failing trainings, dead letters."""
+    wired().application.watch()

@@ -10,7 +10,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.reference import benchmarks, capacity, cli, http, infrastructure, messages, picture, settings, transitions
+from scripts.reference import (
+    alerts,
+    benchmarks,
+    capacity,
+    cli,
+    http,
+    infrastructure,
+    messages,
+    picture,
+    settings,
+    transitions,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 README = "README.md"
@@ -18,6 +29,8 @@ BEGIN, END = "<!-- picture: written by `make docs` -->", "<!-- end of picture --
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/transitions.md": transitions.write,
+    "docs/reference/alerts.md": alerts.write,
+    "docs/reference/alert.schema.json": alerts.write_schema,
     "docs/reference/messages.md": messages.write,
     "docs/reference/settings.md": settings.write,
     "docs/reference/http.md": http.write,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 from shared.domain.alerts import messages as a
 from shared.handlers import Handling, handles
+
+log = logging.getLogger("fleet.alerts")
 
 EVENT_TYPES: dict[a.Change, str] = {
     "raised": "SensorForecast.AlertRaised",
@@ -17,6 +21,7 @@ EVENT_TYPES: dict[a.Change, str] = {
 @handles(a.PublishAlert)
 def publish_alert(command: a.PublishAlert, at: Handling) -> None:
     notice = command.notice
+    log.warning("%s alert %s %s: %s", notice.severity, notice.key, notice.change, notice.note or notice.reason)
     subject = f"alerts/{notice.plant or 'fleet'}/{notice.circuit or 'all'}/{notice.cause}"
     at.ports.topic.publish(EVENT_TYPES[notice.change], subject, notice.model_dump(mode="json"))
 

@@ -14,6 +14,7 @@ from shared.advance import Advance, Advanced
 from shared.dead_letters import DeadLetters, Replay, Replayer
 from shared.domain import messages as m
 from shared.domain.environment import messages as e
+from shared.domain.fleet import ROOT as FLEET
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.machine import backoff
 from shared.domain.monitoring import ROOT as MONITOR
@@ -39,6 +40,8 @@ REPEATED_ATTEMPTS = 5
 SLOT_WAIT = timedelta(seconds=5)
 LONGEST_SLOT_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(minutes=10)
+MOST_COUNTED = 100
+"""Failures, and dead letters, that one look counts; more is only more of the same."""
 STOP_READ_EVERY = timedelta(minutes=1)
 
 
@@ -201,6 +204,23 @@ class Application:
     def look_for_environments(self, source: str) -> None:
         """Look whether the dev workspace has a newer environment than was told of."""
         self.look(e.LookForEnvironments(root=ENVIRONMENT, item=ENVIRONMENT, step=0, source=source))
+
+    def watch(self) -> None:
+        """Look at what no circuit can see: how often trainings fail, and dead letters that nobody was told of.
+
+        A bounded look: the failures of a day up to a number, and one page of dead letters.
+        """
+        store, now = self.ports.store, self.ports.clock.now()
+        span = records.failed_since(now - timedelta(days=1), now)
+        failed = sum(len(store.read_range(shard, *span, limit=MOST_COUNTED)) for shard in store.shards)
+        self.advance(m.FailuresCounted(root=FLEET, failed=failed, slot=now))
+        letters = [row for row in store.read_range(records.DEAD, "0", "~", MOST_COUNTED) if not row.body["replayed_at"]]
+        told = store.read(store.shard_of(FLEET), f"{FLEET}|0")
+        known = str(told.body.get("letter", "")) if told else ""
+        fresh = [row for row in letters if not known or row.key < known]
+        if fresh:
+            why = str(fresh[0].body["reason"])
+            self.advance(m.LettersKept(root=FLEET, newest=fresh[0].key, count=len(fresh), why=why))
 
     def preview_environment(self, version: str) -> Mapping[str, Any]:
         """Which circuits a release of the version would touch, and which it would leave, and why."""

@@ -296,10 +296,12 @@ class AlertRepeats(Frozen):
 class AlertRules(Frozen):
     """Who is told of alerts and how often: `acknowledged_days` is how long somebody may look after one in silence.
 
-    `webhook_hosts` are the hosts that webhooks may lead to; which webhooks there are is a setting.
+    More than `training_failures` within 24 hours, in the whole fleet, alert. `webhook_hosts` are the hosts that
+    webhooks may lead to; which webhooks there are is a setting.
     """
 
     repeat_hours: AlertRepeats = AlertRepeats()
+    training_failures: int = Field(default=5, ge=0)
     acknowledged_days: int = Field(default=7, ge=1, le=90)
     webhook_hosts: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()

@@ -42,6 +42,7 @@ class FleetDirectory:
                 Severity.CRITICAL: timedelta(hours=fleet.policy.alerts.repeat_hours.critical),
             },
             acknowledged_for=timedelta(days=fleet.policy.alerts.acknowledged_days),
+            training_failures=fleet.policy.alerts.training_failures,
             alert_routes=fleet.policy.alerts.routes,
             monitored_every=fleet.policy.monitoring.every(),
             readings_settle=timedelta(hours=fleet.policy.monitoring.settle_hours),

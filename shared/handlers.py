@@ -237,6 +237,15 @@ def look_at_gate(command: m.LookAtGate, at: Handling) -> Sequence[m.Event]:
     return _read_gate(command, at)
 
 
+@handles(m.RemindOfGate)
+def remind_of_gate(command: m.RemindOfGate, at: Handling) -> m.Event:
+    approval = getattr(expect_wanted(command, at), "approval", None)
+    if approval is None or approval.id != command.approval:
+        raise NotWanted(f"{command.approval} is not what is asked now")
+    ageing = m.GateNearlyExpired if command.last else m.GateAgeing
+    return ageing.of(command, approval=approval.id)
+
+
 def _read_gate(command: m.LookAtGate, at: Handling) -> Sequence[m.Event]:
     """Every answer that was given where the gate was asked; what is recorded already changes nothing again."""
     approval = getattr(expect_wanted(command, at), "approval", None)

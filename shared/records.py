@@ -6,6 +6,7 @@ Keys within a shard's partition, in the order in which they sort:
     !1|<time>|<command>      due: commands to be given at a time          } finds both, whatever the history
     $alerted|<key>           the newest alert of a key, open or closed
     $alert|<severity>|…      an open alert, the critical and then the newest first
+    $failed|<newest first>|… a training that failed
     $proposal|<newest>|…     an open proposal, the newest first
     $circuit|<circuit>       summary of a circuit and what is open under it
     $gone|<circuit>          a circuit that the configuration has no more, and that is not retired
@@ -55,6 +56,8 @@ from shared.domain.release import GATES, RELEASE, Approval, Asked, Release
 from shared.domain.rollback import Rollback
 from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.scoring import ScoringRun
+from shared.domain.training import Phase as TrainingPhase
+from shared.domain.training import TrainingRun
 from shared.domain.values import Channel
 from shared.ports import Row, StateStore, Write
 
@@ -73,6 +76,8 @@ GONE = ("$gone|", "$gone|~")
 """The range of a shard's circuits that left the configuration and are not retired."""
 OPEN_GATES = ("$gate|", "$gate|~")
 """The range of a shard's open gates."""
+FAILED_TRAININGS = "$failed|"
+"""How the rows of a shard's failed trainings begin."""
 OPEN_PROPOSALS = "$proposal|"
 """How the rows of a shard's open proposals begin."""
 OPEN_ALERTS = "$alert|"
@@ -345,6 +350,9 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
     for item in decision.items.values():
         if isinstance(item, ScoringRun):
             found += _ledger(item)
+        if isinstance(item, TrainingRun) and item.phase == TrainingPhase.ERRORED:
+            failed = Row(f"{FAILED_TRAININGS}{newest_first(item.since)}|{safe(item.id)}", {"training": item.id})
+            found.append(Write("put", failed))
         if isinstance(item, Proposal):
             found += _proposal(item, loaded)
         if not isinstance(item, Release):
@@ -479,6 +487,11 @@ def _proposal(proposal: Proposal, loaded: Loaded) -> list[Write]:
     if proposal.phase not in PROPOSAL.ends:
         return [Write("put", Row(key, proposal.model_dump(mode="json")))]
     return [Write("delete", Row(key, {}))] if proposal.id in loaded.items else []
+
+
+def failed_since(since: datetime, now: datetime) -> tuple[str, str]:
+    """The range of trainings that failed between two times."""
+    return f"{FAILED_TRAININGS}{newest_first(now)}|", f"{FAILED_TRAININGS}{newest_first(since)}|"
 
 
 def alerts_of(severity: Severity) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from shared.domain import messages as m
 from shared.domain.comparison import comparison, numbers
 from shared.domain.hold import Hold
-from shared.domain.machine import Item, NotAllowed, NotNow
+from shared.domain.machine import Due, Item, NotAllowed, NotNow, Then
 from shared.domain.messages import AnswerUsedUp, ApprovalCounted, ApprovalDecided, GateOverridden, Person
 from shared.domain.promotion import Override, blocking
 from shared.domain.release import GATES, Approval, Asked, Phase, Release
@@ -87,6 +88,38 @@ def ask(asked: Asked, shown: Mapping[str, Any], rules: Rules, now: datetime) -> 
         expires_at=now + rules.approval_timeout,
         channel=rules.approval_channel,
     )
+
+
+LAST_CALL = timedelta(hours=2)
+"""How long before a gate expires people hear of it for the last time."""
+
+
+def reminders(root: str, asked: Asked, then: Then) -> list[Due]:
+    """When people are to hear that the gate that opens here is still open: at half its time, and before its end."""
+    approval = asked.approval
+    if m.RequestApproval not in then.commands or approval is None:
+        return []
+    half = approval.requested_at + (approval.expires_at - approval.requested_at) / 2
+    about = {"root": root, "item": asked.id, "step": asked.step, "approval": approval.id}
+    due = [Due(half, m.RemindOfGate(**about, last=False))]
+    if (last := approval.expires_at - LAST_CALL) > half:
+        due.append(Due(last, m.RemindOfGate(**about, last=True)))
+    return due
+
+
+def still_open(asked: Asked) -> str:
+    """That a gate waits, for whom and until when; nothing where none does."""
+    approval = asked.approval
+    if approval is None or asked.phase not in GATES:
+        return ""
+    wanted = " and ".join(" or ".join(groups) for groups in approval.requirement)
+    until = f"{approval.expires_at:%Y-%m-%d %H:%M} UTC"
+    return f"{asked.id} waits for {approval.gate} approval by {wanted} and expires {until}"
+
+
+def gate_of(asked: Asked) -> str:
+    """`P001_C001:3:registry`, however often it was asked."""
+    return asked.approval.id.rpartition(":")[0] if asked.approval else asked.id
 
 
 def opened(asked: Asked, approval: Approval) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from shared.domain import messages as m
-from shared.domain.alerts.causes import Cause, critical
+from shared.domain.alerts.causes import Cause, critical, warning
 from shared.domain.alerts.draft import AlertingDraft
 from shared.domain.machine import Decision, Item, Kind, Line, NotAllowed, NotNow, Root, Table, Then
 from shared.domain.rules import Rules
@@ -30,12 +30,31 @@ class Stop(Item):
     lifted_by: str = ""
 
 
+class TroublePhase(StrEnum):
+    """Whether a trouble lasts; news are over at once, and their alert when somebody has read it."""
+
+    LASTING = "lasting"
+    OVER = "over"
+
+
+class Trouble(Item):
+    """Something that is wrong with the fleet as a whole and that no circuit can see; `count` is how often."""
+
+    count: int = 0
+
+
 class FleetState(Root):
-    """`stopped` says by whom and why, while it is; `stops` counts."""
+    """`stopped` says by whom and why, while it is; `stops` and `troubles` count.
+
+    `letter` is the id of the newest dead letter that people were told of; newer ones sort before it.
+    """
 
     stopped: str = ""
     stop: str = ""
     stops: int = 0
+    trouble: str = ""
+    troubles: int = 0
+    letter: str = ""
 
 
 TABLE: Table = {
@@ -54,7 +73,22 @@ STOP = Kind(
     deadlines={Phase.STANDING: timedelta(days=1)},
     new_attempts=(m.DeadlinePassed,),
 )
-KINDS: dict[type[Item], Kind] = {Stop: STOP}
+_OFTEN = critical(Cause.TRAINING_FAILURES)
+TROUBLE = Kind(
+    name="trouble",
+    letter="J",
+    item=Trouble,
+    table={
+        (None, m.LettersKept): Then(TroublePhase.OVER, raises=warning(Cause.DEAD_LETTERS)),
+        (None, m.TrainingsFailOften): Then(TroublePhase.LASTING, raises=_OFTEN),
+        (TroublePhase.LASTING, m.TrainingsFailOften): Then(TroublePhase.LASTING, raises=_OFTEN),
+        (TroublePhase.LASTING, m.TrainingsFailSeldom): Then(TroublePhase.OVER),
+        (TroublePhase.LASTING, m.DeadlinePassed): Then(TroublePhase.OVER),
+    },
+    ends=frozenset({TroublePhase.OVER}),
+    deadlines={TroublePhase.LASTING: timedelta(days=7)},
+)
+KINDS: dict[type[Item], Kind] = {Stop: STOP, Trouble: TROUBLE}
 
 
 def decide(fleet: FleetState, items: Mapping[str, Item], event: m.Event, rules: Rules, now: datetime) -> Decision:
@@ -73,9 +107,16 @@ class FleetDraft(AlertingDraft):
     def classify(self, event: m.Event) -> Sequence[Line]:
         stop = self.items.get(self.root.stop)
         if isinstance(event, m.Outcome):
-            if stop is None or (event.item, event.step) != (stop.id, stop.step):
+            item = self.items.get(event.item)
+            if item is None or event.step != item.step:
                 raise NotNow(f"{event.item} has moved on since {event.command_id} was given")
-            return [Line(STOP, event, stop.id)]
+            return [Line(KINDS[type(item)], event, item.id)]
+        if isinstance(event, m.FailuresCounted):
+            return [self._failures(event)]
+        if isinstance(event, m.LettersKept):
+            if self.root.letter and event.newest >= self.root.letter:
+                raise NotNow("people were told of it")
+            return [Line(TROUBLE, event, created=self._begun())]
         if isinstance(event, m.FleetStopped):
             if stop:
                 raise NotNow(f"the fleet is {self.root.stopped}")
@@ -86,16 +127,40 @@ class FleetDraft(AlertingDraft):
             return [Line(STOP, event, stop.id)]
         raise NotAllowed(f"the fleet does not hear {type(event).__name__}")
 
+    def _failures(self, event: m.FailuresCounted) -> Line:
+        known = self.items.get(self.root.trouble)
+        if event.failed <= self.rules.training_failures:
+            if known is None:
+                raise NotNow(f"{event.failed} trainings failed within a day, and {self.rules.training_failures} may")
+            return Line(TROUBLE, m.TrainingsFailSeldom(**event.model_dump()), known.id)
+        if isinstance(known, Trouble) and known.count >= event.failed:
+            raise NotNow("no more have failed since")
+        often = m.TrainingsFailOften(**event.model_dump())
+        return Line(TROUBLE, often, known.id) if known else Line(TROUBLE, often, created=self._begun())
+
+    def _begun(self) -> dict[str, str]:
+        return {"id": f"{self.root.id}!trouble.{self.root.troubles + 1}"}
+
     def says(self, item: Item) -> str:
-        return self.root.stopped
+        return self.root.stopped if isinstance(item, Stop) else super().says(item)
 
     def settle(self, item: Item, event: m.Event) -> None:
         if isinstance(event, m.FleetStopped):
             stopped = f"stopped by {event.person.username}: {event.reason}"
             changed = {"stopped": stopped, "stop": item.id, "stops": self.root.stops + 1}
             self.root = self.root.model_copy(update=changed)
+        if isinstance(item, Trouble):
+            self._settle_trouble(item, event)
         if item.phase == Phase.LIFTED:
             self.root = self.root.model_copy(update={"stopped": "", "stop": ""})
+
+    def _settle_trouble(self, trouble: Trouble, event: m.Event) -> None:
+        changed: dict[str, str | int] = {"trouble": trouble.id if trouble.phase == TroublePhase.LASTING else ""}
+        if isinstance(event, m.LettersKept):
+            changed = {"letter": event.newest}
+        if trouble.sequence == 1:
+            changed["troubles"] = self.root.troubles + 1
+        self.root = self.root.model_copy(update=changed)
 
     def delay(self, item: Item) -> timedelta:
         return timedelta(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause, critical, warning
 from shared.domain.machine import Alarm, Then
 
 Lines = dict[tuple[str | None, type[m.Event]], Then]
@@ -24,6 +25,8 @@ def gate_lines(
         found |= {
             (phase, m.ApprovalRequested): Then(phase),
             (phase, m.ApprovalCounted): Then(phase),
+            (phase, m.GateAgeing): Then(phase, raises=warning(Cause.APPROVAL_AGEING)),
+            (phase, m.GateNearlyExpired): Then(phase, raises=critical(Cause.APPROVAL_AGEING)),
             (phase, m.AnswerDeferred): Then(phase),
             (phase, m.AnswerUsedUp): Then(phase, (m.WithdrawApproval, m.RequestApproval)),
             (phase, m.ApprovalRejected): Then(rejected, withdraw),

@@ -220,6 +220,10 @@ class Affair(ABC):
         """Commands that the event carries or implies beside the table's."""
         return ()
 
+    def reminders(self, item: Item, then: Then) -> Sequence[Due]:
+        """Commands that the item's own times ask for, beside its deadline."""
+        return ()
+
     @abstractmethod
     def delay(self, item: Item) -> timedelta:
         """How long a later command waits."""
@@ -272,6 +276,7 @@ class Draft(Affair):
         self._decision.commands += affair.further(item, line.event)
         at = self.now + affair.delay(item)
         self._decision.due += [Due(at, build(command, self.root, item, offered)) for command in then.later]
+        self._decision.due += affair.reminders(item, then)
         if begun and item.deadline is not None and item.phase not in line.kind.ends:
             over = CheckDeadline(root=self.root.id, item=item.id, step=item.step, phase=item.phase)
             self._decision.due.append(Due(item.deadline, over))

@@ -348,6 +348,18 @@ class GateCancelled(Outcome):
         return {"reason": f"{self.approval} was cancelled where it was asked"}
 
 
+class GateAgeing(Outcome):
+    """Half of the time for an answer has passed, and the gate is open."""
+
+    approval: str
+
+
+class GateNearlyExpired(Outcome):
+    """The time for an answer is nearly over, and the gate is open."""
+
+    approval: str
+
+
 class OperationStarted(Outcome):
     """Work was started outside; `output_uri` is where it writes, when it writes."""
 
@@ -717,6 +729,43 @@ class FleetResumed(Order):
 
     def onto(self) -> Mapping[str, Any]:
         return {"lifted_by": self.person.username}
+
+
+class FailuresCounted(Event):
+    """How many trainings failed in the last day, in the whole fleet; `slot` is when they were counted (UTC)."""
+
+    failed: int
+    slot: datetime
+
+    @property
+    def identity(self) -> str:
+        return f"failures:{self.slot:%Y%m%dT%H%M%S}"
+
+
+class TrainingsFailOften(FailuresCounted):
+    """More trainings failed than the policy takes for chance."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"count": self.failed, "reason": f"{self.failed} trainings failed within 24 hours"}
+
+
+class TrainingsFailSeldom(FailuresCounted):
+    """No more trainings fail than the policy takes for chance."""
+
+
+class LettersKept(Event):
+    """Dead letters were kept that nobody has been told of; `newest` is the id of the newest."""
+
+    newest: str
+    count: int
+    why: str
+
+    @property
+    def identity(self) -> str:
+        return f"letters:{self.newest}"
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"count": self.count, "reason": f"{self.count} new, the newest ({self.newest}): {self.why}"}
 
 
 class HoldPlaced(Consequence):
@@ -1102,6 +1151,17 @@ class LookAtGate(Command):
     @property
     def id(self) -> str:
         return f"{self.approval}.look"
+
+
+class RemindOfGate(Command):
+    """Say that a gate is still open, when it is; `last`: the last time before it expires."""
+
+    approval: str
+    last: bool
+
+    @property
+    def id(self) -> str:
+        return f"{self.approval}.remind.{'last' if self.last else 'half'}"
 
 
 class PromoteModel(Command):

@@ -102,6 +102,8 @@ class Rules(Value):
     """How long somebody may look after an alert before it is open again."""
     alert_routes: tuple[Route, ...] = ()
 
+    training_failures: int = 5
+    """How many trainings of the fleet may fail within 24 hours before people are told."""
     opens_changes: bool = False
     """Whether a change that is proposed is opened at once, for people to merge; else once somebody has accepted it."""
     takes_back_degraded: bool = False

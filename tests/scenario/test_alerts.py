@@ -15,7 +15,8 @@ from shared.domain.fleet import ROOT as FLEET
 from shared.domain.machine import Verdict
 from shared.domain.rules import Rules
 from shared.queries import Queries
-from tests.builders import CIRCUIT, ENGINEER, circuits
+from shared.relay import Work
+from tests.builders import CIRCUIT, ENGINEER, circuits, model_tags
 from tests.scenario.counted import CountedReads
 from tests.simulated import ETL, FAILS, SCORING, UNUSABLE, Killed
 from tests.world import Fleet, World
@@ -150,6 +151,81 @@ def test_an_etl_run_that_fails_alerts_about_the_lake_until_one_succeeds(world: W
     world.tell(lambda app: app.start_etl(world.now()))
     world.run(hours=1)
     assert [each.phase for each in alerts(world, "lake")] == [Phase.CLOSED]
+
+
+def test_a_gate_that_nobody_answers_is_told_at_half_its_time_and_before_its_end(world: World) -> None:
+    world.register()
+    world.run(hours=13)
+    key = f"approval-ageing:{CIRCUIT}:1:registry"
+    assert world.topic.notices(key) == ["raised"]
+    (alert,) = alerts(world)
+    assert alert.reason.startswith(
+        f"{CIRCUIT}:1 waits for registry approval by ML-Engineers and expires 2026-01-31 06:00"
+    )
+    world.run(hours=10)
+    assert world.topic.notices(key) == ["raised", "worsened"]
+    world.run(hours=2)
+    assert world.phase(f"{CIRCUIT}:1") == "expired"
+    assert world.topic.notices(key) == ["raised", "worsened", "closed"]
+
+
+def test_a_gate_that_is_answered_in_time_or_asked_anew_is_not_ageing(world: World) -> None:
+    world.register()
+    world.run(hours=11)
+    world.register(digest="second", tags={**model_tags(), "mae": "0.12"})
+    world.run(hours=2)
+    world.approve(f"{CIRCUIT}:1")
+    world.run(hours=11)
+    assert not [told for told in world.topic.alerts().values() if "registry approval" in told]
+
+
+def train(world: World, circuit: str, commit: str, fails: bool) -> None:
+    """A build has a circuit trained, and the training ends."""
+    world.told(m.TrainingRequested(root=circuit, commit=commit, author="tess@example.org", pull_request="1"))
+    world.run(minutes=1)
+    run = next(i for i in world.items(circuit).values() if i.id == f"{circuit}~{commit}")
+    ended = {"root": circuit, "item": run.id, "step": run.step, "command_id": f"{run.id}.train"}
+    if fails:
+        world.told(m.TrainingFailed(**ended, error="out of memory"))
+    else:
+        world.told(m.TrainingStarted(**ended, reference="job"))
+    world.run(minutes=1)
+
+
+def test_trainings_that_fail_often_in_the_whole_fleet_are_told_until_they_no_longer_do(
+    worlds: Callable[..., World],
+) -> None:
+    names = circuits(6)
+    world = worlds(fleet=Fleet(names=names))
+    for name in names[:5]:
+        train(world, name, "c0ffee", fails=True)
+    world.tell(lambda app: app.watch())
+    world.run(minutes=1)
+    assert not alerts(world, FLEET), "five in a day are chance"
+    train(world, names[5], "c0ffee", fails=True)
+    for _ in range(3):
+        world.tell(lambda app: app.watch())
+        world.run(minutes=15)
+    (alert,) = alerts(world, FLEET)
+    assert (alert.key, alert.severity, alert.count) == ("training-failures:fleet", "critical", 1)
+    assert alert.reason == "6 trainings failed within 24 hours"
+    world.run(days=1)
+    world.tell(lambda app: app.watch())
+    world.run(minutes=1)
+    assert [each.phase for each in alerts(world, FLEET)] == [Phase.CLOSED]
+
+
+def test_dead_letters_are_told_once_and_are_over_when_somebody_has_read_of_them(world: World) -> None:
+    command = m.CancelOperation(root=CIRCUIT, item=CIRCUIT, step=0, reference="job-1")
+    world.app.give_up(Work(command), "the platform refuses")
+    for _ in range(2):
+        world.tell(lambda app: app.watch())
+        world.run(minutes=15)
+    (alert,) = alerts(world, FLEET)
+    assert alert.key == "dead-letters:fleet" and "1 new, the newest" in alert.reason
+    assert acknowledge(world, alert.key) is Verdict.APPLIED
+    (read,) = alerts(world, FLEET)
+    assert (read.phase, read.acknowledged_by) == (Phase.CLOSED, ENGINEER.username)
 
 
 ROUTES = (

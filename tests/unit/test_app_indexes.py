@@ -109,6 +109,7 @@ TIMERS = {
     "read_newest_commit": "%RECONCILE_SCHEDULE%",
     "look_at_gates": "%RECONCILE_SCHEDULE%",
     "look_for_environments": "%RECONCILE_SCHEDULE%",
+    "watch_fleet": "%RECONCILE_SCHEDULE%",
     "monitor_fleet": "%MONITORING_SCHEDULE%",
 }
 EVENTS = {

@@ -20,6 +20,8 @@ class Severity(StrEnum):
 class Cause(StrEnum):
     """What an alert is about. With its subject it is the alert's key: `scoring:P001_C001`."""
 
+    APPROVAL_AGEING = "approval-ageing"
+    DEAD_LETTERS = "dead-letters"
     DEPARTED = "departed"
     DIRECT_ACTION = "direct-action"
     DRIFT = "drift"
@@ -34,18 +36,19 @@ class Cause(StrEnum):
     NOTHING_SERVES = "nothing-serves"
     OBSERVATION = "observation"
     PERFORMANCE = "performance"
-    PROPOSAL = "proposal"
     PRODUCTION_ADOPTED = "production-adopted"
     PRODUCTION_DIFFERS = "production-differs"
+    PROPOSAL = "proposal"
     QUALITY = "quality"
     RELEASE = "release"
     ROLLBACK = "rollback"
     SCORING = "scoring"
     TRAINING = "training"
+    TRAINING_FAILURES = "training-failures"
     UPKEEP = "upkeep"
 
 
-NEWS = frozenset({Cause.DIRECT_ACTION, Cause.PRODUCTION_ADOPTED})
+NEWS = frozenset({Cause.DEAD_LETTERS, Cause.DIRECT_ACTION, Cause.PRODUCTION_ADOPTED})
 """What has happened and does not last: it is over once somebody has acknowledged it."""
 
 

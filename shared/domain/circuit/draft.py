@@ -7,11 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, TypeVar
 
+from shared.domain import approvals
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause
 from shared.domain.alerts.draft import AlertingDraft
 from shared.domain.circuit.root import Circuit
 from shared.domain.hold import Hold
-from shared.domain.machine import Item, Kind, Line, NotAllowed, NotNow, Then
+from shared.domain.machine import Due, Item, Kind, Line, NotAllowed, NotNow, Then
+from shared.domain.release import Asked
 from shared.domain.rules import Rules
 from shared.domain.values import Pair, split_circuit
 
@@ -84,6 +87,13 @@ class CircuitDraft(AlertingDraft):
 
     def says(self, item: Item) -> str:
         return self._parts[type(item)].says(item) or super().says(item)
+
+    def subject(self, item: Item, cause: str) -> str:
+        gate = cause == Cause.APPROVAL_AGEING and isinstance(item, Asked)
+        return approvals.gate_of(item) if gate and isinstance(item, Asked) else super().subject(item, cause)
+
+    def reminders(self, item: Item, then: Then) -> Sequence[Due]:
+        return approvals.reminders(self.root.id, item, then) if isinstance(item, Asked) else ()
 
     def concerns(self, item: Item) -> tuple[str, str]:
         return split_circuit(self.root.id)

@@ -389,6 +389,9 @@ class Releases(Part[Release]):
         offered |= approvals.in_approval(item.approval)
         return offered
 
+    def says(self, item: Release) -> str:
+        return approvals.still_open(item)
+
     def delay(self, item: Release) -> timedelta:
         if item.phase == Phase.READY:
             # A hold that is lifted wakes who waits; a freeze or a stop that ends has to be noticed.

@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.domain import approvals
 from shared.domain import messages as m
+from shared.domain.alerts.causes import Cause
 from shared.domain.alerts.draft import AlertingDraft
 from shared.domain.environment import messages as e
 from shared.domain.environment.release import (
@@ -26,7 +27,7 @@ from shared.domain.environment.release import (
     Phase,
     Purpose,
 )
-from shared.domain.machine import Item, Kind, Line, NotAllowed, NotNow, Root, Then, backoff
+from shared.domain.machine import Due, Item, Kind, Line, NotAllowed, NotNow, Root, Then, backoff
 from shared.domain.operation import expect_look, in_operation, operated
 from shared.domain.release import GATES
 from shared.domain.release import Phase as ReleasePhase
@@ -174,6 +175,18 @@ class EnvironmentDraft(AlertingDraft):
         return e.WaveEnded if release.more else e.LastWaveEnded
 
     # --------------------------------------------------------------------------------------------------- what it does
+
+    def subject(self, item: Item, cause: str) -> str:
+        if cause == Cause.APPROVAL_AGEING and isinstance(item, EnvironmentRelease):
+            return approvals.gate_of(item)
+        return super().subject(item, cause)
+
+    def says(self, item: Item) -> str:
+        open_gate = approvals.still_open(item) if isinstance(item, EnvironmentRelease) else ""
+        return open_gate or super().says(item)
+
+    def reminders(self, item: Item, then: Then) -> Sequence[Due]:
+        return approvals.reminders(self.root.id, item, then) if isinstance(item, EnvironmentRelease) else ()
 
     def moved(self, item: Item, event: m.Event, then: Then, begun: bool) -> Item:
         if isinstance(item, FleetOrder):

@@ -55,10 +55,13 @@ OF_AN_END = {"release": FROM_AN_END, "scoring run": {(ScoringPhase.SCORED, m.Rea
 """What may still be heard of what has ended; all else is refused."""
 
 PAIR, BEFORE = (Pair(model=version, environment="1.0.0") for version in (1, 0))
-TEXTS = {"version": "1.1.0", "cursor": CIRCUIT, "at": "https://git/1"}
+TEXTS = {"version": "1.1.0", "cursor": CIRCUIT, "at": "https://git/1", "newest": "8204499910951-0f3a5c7e9b1d"}
 """Fields that are texts about environments and numbers elsewhere."""
 EXAMPLES: dict[str, Any] = {
     "canaries": (CIRCUIT,),
+    "count": 3,
+    "failed": 6,
+    "last": False,
     "left": 1,
     "more": True,
     "order": f"{ENVIRONMENT}:1.1.0!offer.1",
@@ -219,7 +222,8 @@ DECIDED = {
         registered | CancelRequested, CandidateDeparted, CommandPoisoned, DeadlinePassed, ModelDescribed,
             ModelDescribedBehind, SupersededByNewer, TagsMissing, TagsNeverCame
         queued | CancelRequested, CandidateDeparted, DeadlinePassed, QueueMoved, SupersededByNewer
-        awaiting registry approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected, ApprovalRequested,
+        awaiting registry approval | GateAgeing, GateNearlyExpired,
+            AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected, ApprovalRequested,
             CancelRequested, CandidateDeparted, ChampionChanged, CommandPoisoned, DeadlinePassed, EvidenceChanged,
             GateCancelled, GateOverridden, GateSkipped, GateTimedOut, ModelRegisteredAgain, RegistryApproved,
             SupersededByNewer
@@ -231,7 +235,8 @@ DECIDED = {
         testing | CancelRequested, CandidateDeparted, CommandPoisoned, DeadlinePassed, OperationFailed,
             OperationStarted, StillRunning, SupersededByNewer, TestInferenceRefused, TestInferenceValidated,
             TestedBeforeEnvironmentChanged
-        awaiting production approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
+        awaiting production approval | GateAgeing, GateNearlyExpired,
+            AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
             ApprovalRequested, CancelRequested, CandidateDeparted, ChampionChanged, CommandPoisoned, DeadlinePassed,
             EnvironmentChanged, EnvironmentChangedWhileTestOwned, GateCancelled, GateOverridden, GateSkipped,
             GateTimedOut, ProductionApproved, ProductionApprovedWhileHeld, ProductionApprovedWhileOwned,
@@ -302,14 +307,16 @@ DECIDED = {
             EnvironmentMissing, EnvironmentNeverCame, SupersededByNewer
         waiting for the fleet | DeadlinePassed, FleetFreed, SupersededByNewer
         classified | CommandPoisoned, DeadlinePassed, EnvironmentPreviewed, SupersededByNewer
-        awaiting registry approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
+        awaiting registry approval | GateAgeing, GateNearlyExpired,
+            AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
             ApprovalRequested, CommandPoisoned, DeadlinePassed, GateCancelled, GateSkipped, GateTimedOut,
             RegistryApproved, SupersededByNewer
         promoting environment | CommandPoisoned, DeadlinePassed, EnvironmentPromoted, OperationFailed,
             OperationStarted, StillRunning, SupersededByNewer
         testing all | CommandPoisoned, DeadlinePassed, EveryPairTested, FleetTold, NothingToUpdate,
             SupersededByNewer, TooManyTestsFailed, UpdatesGoOn
-        awaiting production approval | AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
+        awaiting production approval | GateAgeing, GateNearlyExpired,
+            AnswerDeferred, AnswerUsedUp, ApprovalCounted, ApprovalRejected,
             ApprovalRequested, CommandPoisoned, DeadlinePassed, GateCancelled, GateSkipped, GateTimedOut,
             ProductionApproved, ProductionApprovedWhileHeld, SupersededByNewer
         ready | CommandPoisoned, DeadlinePassed, FleetTold, FreezeEnded, SupersededByNewer, UpdatesGoOn
@@ -375,6 +382,10 @@ DECIDED = {
         - | UpkeepDue, UpkeepDueDuringEtl
         waiting for ETL | DeadlinePassed, TableFreed
         running | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, StillRunning, UpkeepSucceeded
+    """,
+    "trouble": """
+        - | LettersKept, TrainingsFailOften
+        lasting | DeadlinePassed, TrainingsFailOften, TrainingsFailSeldom
     """,
     "proposal": """
         - | MendingProposed, RetrainingBegun, RetrainingProposed, RollbackProposed, RollbackTaken
@@ -533,6 +544,9 @@ def test_every_line_gives_its_commands_complete_and_each_has_a_handler(
     given = [command for command in draft._decision.commands if command.item == item.id]
     assert [type(command) for command in given] == list(then.commands)
     due = [type(due.command) for due in draft._decision.due if due.command.item == item.id]
+    reminders = [kind for kind in due if kind is m.RemindOfGate]
+    assert len(reminders) == (2 if m.RequestApproval in then.commands else 0)
+    due = [kind for kind in due if kind is not m.RemindOfGate]
     assert due[: len(then.later)] == list(then.later)
     assert due[len(then.later) :] in ([], [m.CheckDeadline])
     for command in (*draft._decision.commands, *(due.command for due in draft._decision.due)):
