@@ -87,6 +87,11 @@ def test_every_runbook_can_be_found() -> None:
     assert [path.name for path in top if f"({path.name})" not in whole] == []
 
 
+def test_every_alert_rule_from_outside_names_a_runbook_that_is_there() -> None:
+    named = set(re.findall(r"^    runbook: (\S+)", (ROOT / "monitoring/alerts.yml").read_text(), re.MULTILINE))
+    assert named and [path for path in named if not (ROOT / path).is_file()] == []
+
+
 def test_every_request_that_a_document_names_is_one_of_the_apis() -> None:
     routes = {(one.method, re.sub(r"\{\w+\}", "*", one.route)) for one in DECLARED.values()}
     unknown = []
