@@ -147,6 +147,7 @@ def welcome(runtime: LocalRuntime, fleet: Fleet) -> str:
     return f"""
 [bold]The app is up: {runtime.url}[/bold]
 
+  dashboard    {runtime.url}/api/dashboard
   circuits     {len(fleet)}, configured in {shown(runtime.config)}
   readings     arrive every hour; the ETL runs at minute 5 of every third hour
   state        {shown(runtime.home)}

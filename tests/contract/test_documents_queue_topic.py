@@ -124,6 +124,14 @@ def test_a_delayed_command_is_not_seen_before_its_time(client: QueueClient) -> N
     assert [message.content for message in client.receive_messages()] == ["later"]
 
 
+def test_the_queue_says_how_many_commands_wait_delayed_ones_included(client: QueueClient) -> None:
+    queue = StorageWorkQueue(client)
+    assert queue.waiting() == 0
+    queue.send("now")
+    queue.send("later", delay_seconds=60)
+    assert queue.waiting() == 2
+
+
 def test_a_delay_beyond_what_the_queue_takes_is_shortened_and_a_negative_one_is_none(client: QueueClient) -> None:
     queue = StorageWorkQueue(client)
     queue.send("in a year", delay_seconds=365 * 24 * 3600)

@@ -19,6 +19,7 @@ from etl.storage import exists, read_bytes, storage_options, write_bytes
 from local.azurite import Azurite
 from local.readings import write_readings
 from ml.history import open_version, read_history
+from shared.adapters.azure.lake import UriLake
 from shared.configuration import load_fleet
 
 FLEET = load_fleet(Path(__file__).parents[2] / "config")
@@ -68,6 +69,27 @@ def test_a_run_merges_reports_and_can_be_read_back(lake: str, tmp_path: Path) ->
     check = check_log(table)
     assert (check.status, check.readable, check.table_id) == ("whole", ((0, 1),), report.table_id)
     assert check.data_files == len(set(days_of(table)))
+
+
+def test_hours_that_people_look_at_are_means_of_one_sensor_and_of_no_other_day(lake: str, tmp_path: Path) -> None:
+    write_readings(FLEET, tmp_path, START, START + timedelta(days=3))
+    circuit = next(iter(FLEET))
+    first, last = START + timedelta(hours=20), START + timedelta(hours=30)
+    seen = UriLake(lake)
+    assert seen.hourly_readings(circuit.sensor_id, circuit.target_column, first, last) == []  # there is no table yet
+    run_etl(tmp_path, f"{lake}/processed/sensor_data", "run-1", FLEET.policy, FLEET)
+
+    found = seen.hourly_readings(circuit.sensor_id, circuit.target_column, first, last)
+
+    rows = pl.scan_parquet(tmp_path / circuit.sensor_id / "*.parquet").filter(
+        pl.col("timestamp").is_between(first, last)
+    )
+    means = rows.group_by(pl.col("timestamp").dt.truncate("1h")).agg(pl.col(circuit.target_column).mean())
+    expected = [(at, value) for at, value in means.sort("timestamp").collect().iter_rows() if value is not None]
+    assert [at for at, _ in found] == [at.astimezone(UTC) for at, _ in expected]
+    assert [value for _, value in found] == pytest.approx([value for _, value in expected])
+    assert seen.hourly_readings(circuit.sensor_id, "no_such_column", first, last) == []
+    assert seen.read_forecast(f"{lake}/predictions/P001/C001/2025-12-02.parquet") == []
 
 
 def test_readings_that_land_in_object_storage_are_merged_like_those_in_a_folder(lake: str, tmp_path: Path) -> None:
