@@ -50,9 +50,11 @@ export async function post(path, body, key) {
   return (await request(path, { method: "POST", body: JSON.stringify(body), headers })).json();
 }
 
-/** A file as an address for an <img>. */
-export async function picture(path, signal) {
-  return URL.createObjectURL(await (await request(path, { signal })).blob());
+/** Hand a page of its own to the browser to keep: inside this page, what it says would be under this page's policy. */
+export async function download(path, name) {
+  const kept = URL.createObjectURL(await (await request(path)).blob());
+  Object.assign(document.createElement("a"), { href: kept, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(kept), 60_000);
 }
 
 /** The view at a path (null: none is wanted), asked for again while the page is looked at, and on `refresh`. */

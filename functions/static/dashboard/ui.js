@@ -51,6 +51,8 @@ const TONES = {
   standing: "warn",
   flagged: "warn",
   halted: "warn",
+  offered: "person",
+  opened: "person",
   expired: "warn",
   due: "wait",
   missing: "bad",

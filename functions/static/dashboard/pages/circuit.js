@@ -1,14 +1,14 @@
 // A circuit: what serves and what is to come side by side, forecasts against what was measured, and its whole life.
 
 import { html, useState } from "../../vendor/htm-preact.js";
-import { useView } from "../api.js";
+import { download, useView } from "../api.js";
 import { Chart, number, seconds } from "../charts.js";
 import { Lineage } from "../evidence.js";
 import { History } from "../history.js";
 import { useRefusal } from "../me.js";
 import { Link } from "../router.js";
 import { Deadline, Time, When, daysBefore, localTime, utcDay } from "../times.js";
-import { Badge, Empty, Facts, Heading, Loaded, Notice, OrderButton, Pair, Phase, ReleaseLink, Section, Table } from "../ui.js";
+import { Badge, Empty, Failure, Heading, Loaded, Notice, OrderButton, Pair, Phase, ReleaseLink, Section, Table } from "../ui.js";
 
 const ENDED = ["live", "rejected", "expired", "failed", "errored", "superseded", "cancelled", "rolled back"];
 
@@ -38,6 +38,7 @@ export default function Circuit({ circuit }) {
         <${Explained} circuit=${circuit} />
         <${Days} circuit=${circuit} />
       </div>
+      <${Monitoring} circuit=${circuit} />
       <div class="columns">
         <${Section} id="releases" title="Releases"><${Loaded} view=${releases}>${({ releases: all }) => all.length === 0 ? html`<p class="soft">None yet.</p>` : html`
           <${Table} label="Releases" head=${["Release", "Stands", "Since", "Why"]}>
@@ -183,4 +184,28 @@ function Days({ circuit }) {
           <td>${!why && html`<${OrderButton} done=${view.refresh} order=${{ id: `score-${day.day}`, name: "Score", title: `Score ${day.day} with what serves now?`, says: "The new forecast replaces the one that stands; what was published is kept beside it.", verb: "Score", path: `circuits/${circuit}/scorings`, body: (comment) => ({ day: day.day, comment }), least: 0, reason: "Comment" }} />`}</td></tr>`;
       })}
     <//>${why && html`<p class="soft"><small>${why}</small></p>`}`}<//><//>`;
+}
+
+const KINDS = [
+  ["performance", "Performance"],
+  ["drift", "Drift"],
+  ["drift_warnings", "Early warning of drift"],
+];
+const VERDICTS = { ok: "good", steady: "good", warning: "warn", critical: "bad", drifted: "bad" };
+
+/** What monitoring says of the model that serves, period by period, with the page about each. */
+function Monitoring({ circuit }) {
+  const view = useView(`circuits/${circuit}/monitoring`, 60_000);
+  const [error, setError] = useState(null);
+  if (view.error?.status === 404) return null;
+  const save = (check) => download(`circuits/${circuit}/checks/${encodeURIComponent(check.split("!")[1])}/report`, `${check.replace("!", " ")}.html`).catch(setError);
+  return html`<${Section} id="monitoring" title="Performance and drift">
+    ${error && html`<${Failure} error=${error} />`}
+    <${Loaded} view=${view}>${(found) => html`<div class="stack">
+      ${found.standing.map((one) => html`<${Notice} tone="bad"><b>${one.features ? "Drifted" : "Degraded"}</b> since <${When} at=${one.since} />${one.features?.length > 0 && `: ${one.features.join(", ")}`}${one.reason && `: ${one.reason}`}<//>`)}
+      ${KINDS.every(([name]) => found[name].length === 0) ? html`<p class="soft">Nothing was looked at yet.</p>` : html`<${Table} label="Verdicts" fit head=${["What", "Period", "Verdict", "Model", ""]}>
+        ${KINDS.flatMap(([name, title]) => found[name].slice(0, 4).map((one) => html`<tr key=${one.check}><th scope="row">${title}</th><td>${one.period}</td><td><${Badge} tone=${VERDICTS[one.verdict] ?? "wait"}>${one.verdict}<//></td><td>${one.model ?? "–"}</td><td><button onClick=${() => save(one.check)}>Report<span class="hidden"> of ${title}, ${one.period}</span></button></td></tr>`))}
+      <//>`}
+    </div>`}<//>
+  <//>`;
 }

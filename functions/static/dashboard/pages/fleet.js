@@ -19,10 +19,11 @@ export default function Fleet({ query }) {
   const today = utcDay(new Date());
   const needs = useView("overview/needs");
   const alerts = useView("alerts?size=50");
+  const proposals = useView("proposals?size=50", 30_000);
   const days = useView(`ledger/days?from=${today}&to=${today}`, 60_000);
   return html`<div class="title"><${Heading}>Fleet<//></div>
     <${Section} id="needs" title="Needs somebody now" aside=${needs.data && html`as of <${Ago} at=${needs.data.at} />`}>
-      <${Loaded} view=${needs}>${(found) => html`<${Needs} needs=${found} alerts=${alerts.data?.alerts} refresh=${alerts.refresh} days=${days.data} />`}<//>
+      <${Loaded} view=${needs}>${(found) => html`<${Needs} needs=${found} alerts=${alerts.data?.alerts} refresh=${alerts.refresh} proposals=${proposals} days=${days.data} />`}<//>
     <//>
     <${Glances} query=${query} />`;
 }
@@ -39,10 +40,11 @@ function Need({ tone, name, items, line, side, named = (item) => item.id, more }
     ${more}`;
 }
 
-function Needs({ needs, alerts = [], refresh, days }) {
+function Needs({ needs, alerts = [], refresh, proposals, days }) {
   const today = days?.days[0];
   const undone = Object.entries(today?.not_done ?? {}).filter(([state]) => state === "missing" || state === "failed");
-  const lists = [needs.approvals, needs.went_wrong, needs.slow, needs.holds, needs.discrepancies, needs.rollbacks, alerts, undone];
+  const offered = proposals.data?.proposals ?? [];
+  const lists = [offered, needs.approvals, needs.went_wrong, needs.slow, needs.holds, needs.discrepancies, needs.rollbacks, alerts, undone];
   if (lists.every((list) => list.length === 0))
     return html`<${Empty}>Nothing does. ${needs.under_way ? `${needs.under_way} release${needs.under_way > 1 ? "s" : ""} under way.` : ""}<//>`;
   const since = (item) => html`since <${Ago} at=${item.since} />`;
@@ -56,6 +58,7 @@ function Needs({ needs, alerts = [], refresh, days }) {
       line=${(one) => html`<${Link} to=${`approvals/${one.id}`}>${one.release}<//> into ${one.gate === "registry" ? "the registry" : "production"}`}
       side=${(one) => html`asked <${Ago} at=${one.requested_at} />, ends <${Deadline} at=${one.expires_at} />`}
       more=${needs.more_approvals && html`<li><span /><${Link} to="approvals">More approvals<//></li>`} />
+    <${Proposals} offered=${offered} refresh=${proposals.refresh} />
     <${Need} tone="bad" name="went wrong" items=${needs.went_wrong} side=${(one) => html`<${Phase} phase=${one.phase} /> <${Ago} at=${one.since} />`}
       line=${(one) => html`<${ReleaseLink} release=${one.id} /> ${one.reason}`} />
     <${Need} tone="warn" name="slow" items=${needs.slow} side=${(one) => html`ends <${Deadline} at=${one.deadline} />`}
@@ -80,8 +83,18 @@ function Alerts({ alerts, severity, tone, refresh }) {
     body: (reason) => ({ reason }),
   }} />`;
   return html`<${Need} tone=${tone} name=${severity} items=${alerts.filter((one) => one.severity === severity)}
-    line=${(one) => html`${one.circuit && html`<${CircuitLink} circuit=${one.circuit} />: `}${one.reason}${one.count > 1 && ` (${one.count} times)`}`}
+    line=${(one) => html`${one.circuit && html`<${CircuitLink} circuit=${one.root} />: `}${one.reason}${one.count > 1 && ` (${one.count} times)`}`}
     side=${(one) => html`<${Ago} at=${one.created_at} />${one.acknowledged_by ? html`, ${one.acknowledged_by} looks after it` : !why && html` ${acknowledge(one)}`}`} />`;
+}
+
+/** What a degraded circuit is to get, to be accepted or declined; or its change, to be merged where it lies. */
+function Proposals({ offered, refresh }) {
+  const why = useRefusal();
+  const order = (one, id, name, says) => html`<${OrderButton} done=${refresh} order=${{ id: `${id}-${one.id}`, name, title: `${one.circuit}: ${one.remedy}?`, says, verb: name, path: `proposals/${encodeURIComponent(one.id)}/${id}`, body: (reason) => ({ reason }) }} />`;
+  return html`<${Need} tone="person" name="proposal" items=${offered}
+    line=${(one) => html`<${CircuitLink} circuit=${one.circuit} />: ${one.remedy} (model ${one.model})
+      <details><summary>Why</summary><pre class="prose" tabindex="0">${one.analysis}</pre></details>`}
+    side=${(one) => html`<${Phase} phase=${one.phase} /> ${one.change_at ? html`<code>${one.change_at}</code>` : !why && one.phase === "offered" && html`${order(one, "accept", "Accept", "What is proposed begins.")} ${order(one, "decline", "Decline", "The alert stays until its cause is over.")}`}`} />`;
 }
 
 function Glances({ query }) {
