@@ -89,7 +89,8 @@ def test_without_settings_the_app_says_that_it_is_not_configured_and_its_log_say
     code = """
 import logging, azure.functions as func
 logging.basicConfig()
-from functions.operations import health
+from function_app import app
+health = next(f for f in app.get_functions() if f.get_function_name() == "health").get_user_function()
 answer = health(func.HttpRequest("GET", "http://app/api/health", body=b""))
 print(answer.status_code, answer.get_body().decode())
 """
