@@ -59,11 +59,11 @@ def _flowchart(kind: Kind) -> Iterator[str]:
         for (before, after), events in arrows.items():
             if before in phases and after in phases:
                 yield f"    {node(before)} -->|{'<br/>'.join(events)}| {node(after)}"
-    between: dict[tuple[str, str], list[str]] = {}
+    between: dict[tuple[str, str], dict[str, None]] = {}
     for (before, after), events in arrows.items():
         if before in row_of and after in row_of and row_of[before] != row_of[after]:
-            between.setdefault((row_of[before], row_of[after]), []).extend(events)
-    yield from (f"    {node(one)} -->|{'<br/>'.join(dict.fromkeys(events))}| {node(two)}" for (one, two), events in between.items())
+            between.setdefault((row_of[before], row_of[after]), {}).update(dict.fromkeys(events))
+    yield from (f"    {node(one)} -->|{'<br/>'.join(events)}| {node(two)}" for (one, two), events in between.items())
     ends = [phase for phase in phases_of_table if phase in kind.ends and phase != Phase.LIVE]
     yield from _frame("other ends", (f'{node(end)}["{end}:<br/>{END_REASONS[Phase(end)]}"]:::bad' for end in ends))
     yield f"    {' ~~~ '.join(map(node, ends))}"
