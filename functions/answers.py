@@ -14,17 +14,22 @@ from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.direct_action import DirectAction
 from shared.domain.discrepancy import Discrepancy
+from shared.domain.drift import Drift
 from shared.domain.environment.release import EnvironmentRelease
 from shared.domain.fleet import Stop
 from shared.domain.hold import Hold
 from shared.domain.ledger import Completeness, Day, DayState, Run
 from shared.domain.machine import Item
 from shared.domain.messages import Person
+from shared.domain.monitoring.messages import Finding
+from shared.domain.performance import Degradation
+from shared.domain.period import Period
+from shared.domain.persistence import Judged
 from shared.domain.proposals.proposal import Proposal
 from shared.domain.release import Approval
 from shared.domain.rollback import Rollback
 from shared.domain.update import Standing
-from shared.domain.values import Pair
+from shared.domain.values import Monitoring, Pair
 from shared.overview import Health as CircuitHealth
 
 if TYPE_CHECKING:
@@ -160,6 +165,73 @@ class Recorded(Shown):
     root: str
     recorded: tuple[ItemMoved, ...]
     note: str
+
+
+class MonitoringBegun(Shown):
+    """The run that was asked for and where its progress is; empty where it was recorded before, and `note` says why."""
+
+    run: str
+    progress: str
+    note: str
+
+
+class MonitoringBrief(Shown):
+    """A monitoring run in a list; `among` is a circuit or a plant, empty for the fleet."""
+
+    id: str
+    monitoring: Monitoring
+    among: str
+    period: Period
+    phase: str
+    since: datetime
+    created_at: datetime
+    asked_by: str
+    comment: str
+    attempt: int
+    counts: Mapping[str, int]
+    report: str
+    reason: str
+
+
+class MonitoringRuns(PageOf):
+    """The runs of one kind, newest first."""
+
+    runs: tuple[MonitoringBrief, ...]
+
+
+class CircuitVerdict(Finding):
+    """What a run found out about one circuit."""
+
+    circuit: str
+
+
+class Verdicts(PageOf):
+    """What a run found out about each circuit."""
+
+    verdicts: tuple[CircuitVerdict, ...]
+
+
+class CircuitMonitoring(Shown):
+    """The newest verdicts on a circuit, newest period first; `standing` is what they came to and is not over."""
+
+    circuit: str
+    performance: tuple[Judged, ...]
+    drift: tuple[Judged, ...]
+    drift_warnings: tuple[Judged, ...]
+    standing: tuple[Degradation | Drift, ...]
+
+
+class CheckShown(Shown):
+    """The verdict of one run on one circuit: `phase` is it, `finding` what it rests on."""
+
+    id: str
+    circuit: str
+    run: str
+    period: Period
+    phase: str
+    since: datetime
+    reason: str
+    finding: Finding
 
 
 class ReleaseBrief(Shown):

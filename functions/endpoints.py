@@ -80,7 +80,7 @@ class Endpoint:
     def __call__(self, req: func.HttpRequest) -> func.HttpResponse:
         """Check the request in the order who, path, query, body; carry it out; answer."""
         person = self.who.check(req) if self.who else None
-        given: dict[str, Any] = {name: _of_path(req, name, adapter) for name, adapter in self.path.items()}
+        given: dict[str, Any] = {name: path_value(req, name, adapter) for name, adapter in self.path.items()}
         query = read_query(self.query[1] if self.query else Query, req.params)
         if self.query:
             given[self.query[0]] = query
@@ -246,8 +246,8 @@ def unchanged(req: func.HttpRequest, etag: str, headers: Mapping[str, str]) -> f
     return None
 
 
-def _of_path(req: func.HttpRequest, name: str, adapter: TypeAdapter[Any]) -> Any:
-    """A path parameter that must look like what it names; raises Invalid."""
+def path_value(req: func.HttpRequest, name: str, adapter: TypeAdapter[Any]) -> Any:
+    """A path parameter, which must look like what it names; raises Invalid."""
     value = req.route_params.get(name) or ""
     try:
         return adapter.validate_python(value)

@@ -49,6 +49,8 @@ EnvironmentVersion = Annotated[
     str, Field(pattern=i.ENVIRONMENT_VERSION.whole, examples=[i.ENVIRONMENT_VERSION.example])
 ]
 ProposalId = Annotated[str, Field(pattern=i.PROPOSAL.whole, examples=[i.PROPOSAL.example])]
+PlantId = Annotated[str, Field(pattern=i.PLANT.whole, examples=[i.PLANT.example])]
+MonitoringRunId = Annotated[str, Field(pattern=i.MONITORING_RUN.whole, examples=[i.MONITORING_RUN.example])]
 EtlRunId = Annotated[str, Field(pattern=i.ETL_RUN.whole, examples=[i.ETL_RUN.example])]
 LetterId = Annotated[str, Field(pattern=i.DEAD_LETTER.whole, examples=[i.DEAD_LETTER.example])]
 """The ids that stand in paths; an example says what each looks like."""

@@ -37,8 +37,6 @@ param approvalChannel string = 'product'
 param devopsOrganization string = ''
 param devopsProject string = ''
 param devopsGatePipeline string = ''
-@description('The repository in that project with config/: changes are proposed to it; empty: only shown.')
-param configRepository string = ''
 
 @description('Alerts go to webhooks too: the vault has the secrets alert-webhooks and alert-webhook-secret.')
 param alertWebhooks bool = false
@@ -103,11 +101,6 @@ var devopsSettings = {
   DEVOPS_PROJECT: devopsProject
   DEVOPS_GATE_PIPELINE: devopsGatePipeline
   DEVOPS_HOOK_SECRET: '@Microsoft.KeyVault(SecretUri=${vault.outputs.uri}secrets/devops-hook/)'
-}
-var repositorySettings = {
-  CONFIG_REPOSITORY: configRepository
-  DEVOPS_ORGANIZATION: devopsOrganization
-  DEVOPS_PROJECT: devopsProject
 }
 var webhookSettings = {
   ALERT_WEBHOOKS: '@Microsoft.KeyVault(SecretUri=${vault.outputs.uri}secrets/alert-webhooks/)'
@@ -689,7 +682,7 @@ module app 'modules/function_app.bicep' = {
       ETL_CODE_URI: 'abfss://code@${lake.outputs.name}.dfs.${environment().suffixes.storage}/etl'
       ETL_SOURCE_URI: 'abfss://landing@${lake.outputs.name}.dfs.${environment().suffixes.storage}'
       APPROVAL_CHANNEL: approvalChannel
-    }, approvalChannel == 'devops' ? devopsSettings : {}, alertWebhooks ? webhookSettings : {}, empty(configRepository) ? {} : repositorySettings)
+    }, approvalChannel == 'devops' ? devopsSettings : {}, alertWebhooks ? webhookSettings : {})
   }
 }
 

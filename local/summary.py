@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from local.event_grid import Delivery, DeliveryState
+from shared.domain.quality import QUALITY
 from shared.domain.release import Phase
-from shared.domain.scoring import QUALITY, SCORING
+from shared.domain.scoring import SCORING
 from shared.domain.training import TRAINING
 from shared.queries import PAGE_SIZES, Listing, Queries
 from shared.subscriptions import MODEL_REGISTERED, RUN_COMPLETED, RUN_STATUS_CHANGED

@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.configuration import Fleet
 from shared.domain.alerts.causes import Severity
+from shared.domain.quality import QualityLimits
 from shared.domain.rules import Rules
 from shared.domain.values import ENVIRONMENT, Channel, Gate, Monitoring, is_circuit
 from shared.ports import LiveModel, MonitoringOrder
@@ -72,9 +73,10 @@ class FleetDirectory:
                 update={
                     "scoring_attempts": 1 + circuit.deployment.max_retries,
                     "supersede": circuit.release.supersede,
-                    "columns": (circuit.target_column, *circuit.feature_columns),
-                    "null_rate": circuit.monitoring.null_rate,
-                    "out_of_range_rate": circuit.monitoring.out_of_range_rate,
+                    "quality": QualityLimits(
+                        columns=(circuit.target_column, *circuit.feature_columns),
+                        **circuit.monitoring.model_dump(include=set(QualityLimits.model_fields) - {"columns"}),
+                    ),
                     "plausible_range_sd": circuit.monitoring.plausible_range_sd,
                     "persistence": circuit.monitoring.persistence,
                 }

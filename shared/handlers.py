@@ -6,6 +6,7 @@ helps and `Permanent` when it does not; the worker turns both into data.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ from shared.domain.monitoring import ROOT as MONITOR
 from shared.domain.monitoring import MonitoringRun
 from shared.domain.monitoring.messages import MonitoringDue
 from shared.domain.operation import Operation, in_operation
+from shared.domain.quality import QualityFailed, QualityUnknown, assess_quality, widespread
 from shared.domain.release import GATES, Approval, Phase
 from shared.domain.rollback import Phase as RollbackPhase
 from shared.domain.rules import REQUIRED_TAGS, Rules
@@ -637,13 +639,22 @@ def read_slice(command: m.ReadSlice, at: Handling) -> m.Event:
     reached = _REACHED[command.purpose](command, at)
     part = reached[command.cursor : command.cursor + SLICE]
     following = command.cursor + SLICE if command.cursor + SLICE < len(reached) else None
-    outcome = m.LastSliceRead if following is None else m.SliceRead
-    return outcome.of(command, commands=tuple(m.encode(c) for c in part), next_cursor=following)
+    read = {"commands": tuple(m.encode(c) for c in part), "next_cursor": following}
+    if following is not None:
+        return m.SliceRead.of(command, **read)
+    if failed := Counter(c.widespread for c in reached if isinstance(c, m.CoverCircuit) and c.widespread):
+        told = " and ".join(f"{count} circuits of {where}" for where, count in sorted(failed.items()))
+        return m.CommitFailedQuality.of(command, **read, reason=f"{told} fail: look at the ETL or the plant")
+    return m.LastSliceRead.of(command, **read)
 
 
 def _covered(command: m.ReadSlice, at: Handling) -> list[m.Command]:
-    sensors: Mapping[str, Any] = at.ports.lake.read_report(command.report)["sensors"]
-    seen = {sensor: (seen["last"], seen["first"], _counts(seen["quality"])) for sensor, seen in sensors.items()}
+    report = at.ports.lake.read_report(command.report)
+    closed: Mapping[str, Any] = report.get("changed_closed_days", {})
+    seen = {}
+    for sensor, told in report["sensors"].items():
+        late = float(closed.get(sensor, {}).get("late", 0))
+        seen[sensor] = (told["last"], told["first"], {**_counts(told["quality"]), "late": late})
     return _coverage(command, seen, at)
 
 
@@ -659,13 +670,26 @@ def _coverage(
 ) -> list[m.Command]:
     """A command for each circuit whose sensor was seen: its newest reading, the oldest and the counts of what came."""
     assert command.version is not None
-    found: list[m.Command] = []
     departed = {sensor: circuit for circuit, sensor in records.gone(at.ports.store).items()}
-    for sensor, (newest, oldest, counts) in sorted(seen.items()):
-        if circuit := at.directory.by_sensor(sensor) or departed.get(sensor):
-            about = {"root": circuit, "item": circuit, "step": 0, "table": command.table, "version": command.version}
-            found.append(m.CoverCircuit(**about, newest=newest, oldest=oldest, counts=counts, sensor=sensor))
-    return found
+    sensors = {sensor: at.directory.by_sensor(sensor) or departed.get(sensor) for sensor in sorted(seen)}
+    covered = {circuit: (sensor, *seen[sensor]) for sensor, circuit in sensors.items() if circuit}
+    assessed = {c: assess_quality(told[-1], at.directory.rules(c).quality)[0] for c, told in covered.items()}
+    judged = {c: verdict is QualityFailed for c, verdict in assessed.items() if verdict is not QualityUnknown}
+    shared = widespread(judged)
+    about = {"step": 0, "table": command.table, "version": command.version}
+    return [
+        m.CoverCircuit(
+            **about,
+            root=circuit,
+            item=circuit,
+            newest=newest,
+            oldest=oldest,
+            counts=counts,
+            sensor=sensor,
+            widespread=shared.get(circuit, ""),
+        )
+        for circuit, (sensor, newest, oldest, counts) in covered.items()
+    ]
 
 
 def _counts(quality: Mapping[str, Any]) -> dict[str, float]:
@@ -713,8 +737,7 @@ _REACHED: Mapping[str, Callable[[m.ReadSlice, Handling], list[m.Command]]] = {
 
 @handles(m.CoverCircuit)
 def cover_circuit(command: m.CoverCircuit, at: Handling) -> m.Event:
-    fields = command.model_dump(include={"root", "table", "version", "newest", "oldest", "counts", "sensor"})
-    return m.SensorCovered(**fields)
+    return m.SensorCovered(**command.model_dump(exclude={"item", "step"}))
 
 
 @handles(m.CheckDailyScoring)

@@ -88,7 +88,7 @@ def _monitored(command: m.LookAtOperation, status: OperationStatus, at: Handling
     for first in range(0, max(len(circuits), 1), SLICE):
         findings = {c: found.circuits[c].model_dump(mode="json") for c in circuits[first : first + SLICE]}
         following = first + SLICE if first + SLICE < len(circuits) else None
-        at.ports.documents.write(_slice(run.id, first), {"findings": findings, "next": following})
+        at.ports.documents.write(slice_path(run.id, first), {"findings": findings, "next": following})
     covered = _covered(run.among, at)
     return mm.MonitoringSucceeded.of(
         command,
@@ -115,7 +115,8 @@ def _shared(found: Collection[str], covered: Collection[str]) -> tuple[str, ...]
     return (FLEET,) if FLEET in shared else shared
 
 
-def _slice(run: str, first: int) -> str:
+def slice_path(run: str, first: int) -> str:
+    """The document with a slice of a run's findings, which begins with circuit number `first`."""
     return f"monitoring/{run}/findings-{first:06d}.json"
 
 
@@ -123,7 +124,7 @@ def _slice(run: str, first: int) -> str:
 def read_findings(command: mm.ReadFindings, at: Handling) -> m.Event:
     run = expect_wanted(command, at)
     assert isinstance(run, MonitoringRun)
-    path = _slice(run.id, command.cursor)
+    path = slice_path(run.id, command.cursor)
     read = at.ports.documents.read(path)
     if read is None:
         raise Permanent(f"the findings in {path} are gone: ask for the run again")

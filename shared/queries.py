@@ -19,6 +19,7 @@ from shared.domain.comparison import numbers
 from shared.domain.departure import DEPARTURE
 from shared.domain.direct_action import DIRECT_ACTION
 from shared.domain.discrepancy import DISCREPANCY
+from shared.domain.drift import DRIFT_CHECK, Drift
 from shared.domain.environment.release import ENVIRONMENT_RELEASE, EnvironmentRelease
 from shared.domain.explain import Explanation, explain
 from shared.domain.fleet import ROOT as FLEET
@@ -26,12 +27,15 @@ from shared.domain.fleet import STOP
 from shared.domain.hold import HOLD
 from shared.domain.machine import Item, Kind
 from shared.domain.messages import ApprovalRequested
+from shared.domain.monitoring import ROOT as MONITOR
+from shared.domain.monitoring.run import MONITORING, check_id
+from shared.domain.performance import PERFORMANCE, Degradation
 from shared.domain.proposals.proposal import PROPOSAL
 from shared.domain.release import RELEASE, Asked, Release, release_id
 from shared.domain.rollback import ROLLBACK
 from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING
-from shared.domain.values import ENVIRONMENT, Gate, Pair, version_numbers
+from shared.domain.values import ENVIRONMENT, Gate, Monitoring, Pair, version_numbers
 from shared.errors import Invalid
 from shared.ports import Row, StateStore
 
@@ -324,6 +328,37 @@ class Queries:
             return None
         shown = item.approval.model_dump(mode="json")
         return {**shown, "release": item.id, "circuit": circuit, "trained_by": item.trainer}
+
+    def monitoring_runs(self, monitoring: Monitoring, size: int, continuation: str | None = None) -> Listing:
+        """The monitoring runs of one kind, newest first."""
+        return self._listed(records.runs_prefix(monitoring), size, continuation)
+
+    def monitoring_run(self, run: str) -> Mapping[str, Any] | None:
+        """One monitoring run, under way or ended."""
+        item = self._load(MONITOR).items.get(run)
+        if item is None:
+            row = self._store.read(self._store.shard_of(MONITOR), records.finished_key(MONITOR, MONITORING, run))
+            item = records.item_from(row) if row else None
+        return item.model_dump(mode="json") if item else None
+
+    def monitoring_of(self, circuit: str) -> Mapping[str, Any] | None:
+        """A circuit's newest verdicts, and what stands of what they came to; one read."""
+        loaded = self._load(circuit)
+        if not loaded.rows:
+            return None
+        standing = [item for item in loaded.items.values() if isinstance(item, (Degradation, Drift))]
+        return {
+            **loaded.root.model_dump(mode="json", include={"performance", "drift", "drift_warnings"}),
+            "circuit": circuit,
+            "standing": [item.model_dump(mode="json") for item in standing],
+        }
+
+    def check(self, circuit: str, run: str) -> Mapping[str, Any] | None:
+        """The verdict of one monitoring run on one circuit."""
+        kind = PERFORMANCE if run.startswith(Monitoring.PERFORMANCE) else DRIFT_CHECK
+        key = records.finished_key(circuit, kind, check_id(circuit, run))
+        row = self._store.read(self._store.shard_of(circuit), key)
+        return records.item_from(row).model_dump(mode="json") if row else None
 
     def _listed(self, prefix: str, size: int, continuation: str | None) -> Listing:
         """The keys after the index's prefix sort alike in every shard."""

@@ -15,6 +15,7 @@ Keys within a shard's partition, in the order in which they sort:
     $open|<circuit>          a circuit with a release, a rollback, a hold or a discrepancy open
     $act|<newest first>|…    what a person did, newest first
     $day|<day>|<run>         a scoring run in the ledger, by day and circuit
+    $run|<kind>|<newest first>|… a monitoring run
     <root>|0                 the root itself          } one range read
     <root>|1|<letter>|<item> everything open          } loads both
     <root>|5|<identity>      inbox: facts that were heard
@@ -50,7 +51,7 @@ from shared.domain.lake import Lake
 from shared.domain.ledger import Run
 from shared.domain.machine import Decision, Item, Kind, Root
 from shared.domain.messages import Command, Event, LookAtGate, Person, decode, encode
-from shared.domain.monitoring import Monitor
+from shared.domain.monitoring import Monitor, MonitoringRun
 from shared.domain.proposals.proposal import PROPOSAL, Proposal
 from shared.domain.release import GATES, RELEASE, Approval, Asked, Release
 from shared.domain.rollback import Rollback
@@ -58,7 +59,7 @@ from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.scoring import ScoringRun
 from shared.domain.training import Phase as TrainingPhase
 from shared.domain.training import TrainingRun
-from shared.domain.values import Channel
+from shared.domain.values import Channel, Monitoring
 from shared.ports import Row, StateStore, Write
 
 JOBS = "jobs"
@@ -265,6 +266,7 @@ def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime, trac
     found += _gates(root, loaded, decision)
     found += _alerts(root, loaded, decision)
     found += _act(event, decision, now)
+    found += [_monitoring(item) for item in decision.items.values() if isinstance(item, MonitoringRun)]
     if isinstance(root, Circuit):
         found += _indexes(root, loaded, decision, now)
         found += _champion(root, loaded, now)
@@ -365,7 +367,8 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
             found.append(Write("put", Row(done, brief(item))))
     open_items = {**loaded.items, **decision.items}.values()
     releases = [brief(i) for i in open_items if isinstance(i, Release) and i.phase not in RELEASE.ends]
-    summary = {**circuit.model_dump(mode="json"), "releases": releases, "at": now.isoformat()}
+    newest = {name: getattr(circuit, name)[:1] for name in ("performance", "drift", "drift_warnings")}
+    summary = {**circuit.model_copy(update=newest).model_dump(mode="json"), "releases": releases, "at": now.isoformat()}
     found.append(Write("put", Row(f"$circuit|{circuit.id}", summary)))
     found += _gone(circuit, loaded)
     was, now_open = _open(loaded.items.values()), _open(open_items)
@@ -374,6 +377,17 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
     elif was:
         found.append(Write("delete", Row(open_key(circuit.id), {})))
     return found
+
+
+def _monitoring(run: MonitoringRun) -> Write:
+    """The run in the list of its kind."""
+    key = f"{runs_prefix(run.monitoring)}{newest_first(run.created_at)}|{safe(run.id)}"
+    return Write("put", Row(key, run.model_dump(mode="json", exclude={"operation", "cursor"})))
+
+
+def runs_prefix(monitoring: Monitoring) -> str:
+    """Begins the keys of the monitoring runs of one kind."""
+    return f"$run|{monitoring}|"
 
 
 def _open(items: Iterable[Item]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from shared.dead_letters import Replayer
 from shared.domain.environment.messages import EnvironmentRegistered
 from shared.domain.machine import Verdict
 from shared.domain.messages import ModelRegistered
+from shared.domain.monitoring.messages import ModelMonitorBreached
 from shared.domain.values import ENVIRONMENT, is_semantic
 from shared.errors import Invalid, Permanent
 from shared.subscriptions import (
@@ -40,6 +41,9 @@ SOURCE = "event grid"
 """What dead letters of signals are filed under."""
 
 MODEL_NAME = re.compile(r"sensor_model_([A-Za-z][A-Za-z0-9]{0,6}_[A-Za-z][A-Za-z0-9]{0,12})")
+EXPERIMENT = re.compile(r"plant_([A-Za-z][A-Za-z0-9]{0,6})_circuit_([A-Za-z][A-Za-z0-9]{0,12})")
+MODEL_MONITOR_TAG = "azureml_modelmonitor_threshold_breached"
+"""The tag of a run of AzureML's model monitors that found a threshold broken."""
 JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 DELTA_LOG = re.compile(r"/processed/sensor_data/_delta_log/([0-9]{20})\.json$")
 OWN_VERSIONS = ("", "1", "1.0")
@@ -131,7 +135,21 @@ class Signals:
         job = _text(_fields(document), "runId")
         if not JOB_NAME.fullmatch(job):
             raise Invalid("data.runId", f"{job!r:.100} is no job's name", "letters, digits, '.', '_' and '-'")
+        if breached := _tags(_fields(document)).get(MODEL_MONITOR_TAG):
+            return self._model_monitor_breached(job, breached, _fields(document))
         return "looking" if self._application.look_at_job(job) else "no job of ours"
+
+    def _model_monitor_breached(self, job: str, breached: str, fields: Mapping[str, Any]) -> str:
+        """A model monitor that somebody set up in AzureML: its run says by its tags, or its experiment, whose it is."""
+        tags, experiment = _tags(fields), EXPERIMENT.fullmatch(str(fields.get("experimentname") or ""))
+        named = experiment.groups() if experiment else (tags.get("plant_id", ""), tags.get("circuit_id", ""))
+        circuit = "_".join(named)
+        if circuit not in self._application.directory.circuits():
+            allowed = "the tags plant_id and circuit_id, or the experiment plant_{plant}_circuit_{circuit}"
+            raise Invalid("data.runTags", f"{job} broke a threshold and names no circuit ({circuit!r:.40})", allowed)
+        told_at = self._application.ports.clock.now()
+        breach = ModelMonitorBreached(root=circuit, job=job, tag=breached[:200], told_at=told_at)
+        return self._application.advance(breach).verdict
 
     def _environment_registered(self, document: Document) -> str:
         version = _text(_fields(document), "version")
@@ -174,6 +192,12 @@ def _fields(document: Document) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise Invalid("data", f"is {type(found).__name__}", "an object")
     return {str(key).lower(): value for key, value in found.items()}
+
+
+def _tags(fields: Mapping[str, Any]) -> Mapping[str, str]:
+    """The run's tags, with keys in lower case."""
+    found = fields.get("runtags")
+    return {str(name).lower(): str(text) for name, text in found.items()} if isinstance(found, Mapping) else {}
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

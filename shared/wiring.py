@@ -22,6 +22,7 @@ from shared.handlers import Ports
 from shared.hooks import Hooks
 from shared.identity import Tokens
 from shared.ledger import Ledger
+from shared.monitoring_pages import MonitoringPages
 from shared.overview import Overview
 from shared.ports import (
     ApprovalChannel,
@@ -65,6 +66,7 @@ class Wired:
     series: Series
     backlog: Backlog
     rescoring: Rescoring
+    monitoring: MonitoringPages
     tokens: Tokens
 
     @property
@@ -116,6 +118,7 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
         ),
         series=Series(application.ports.store, application.ports.lake, directory),
         rescoring=Rescoring(application, ledger),
+        monitoring=MonitoringPages(application.ports.documents, application.ports.lake),
         tokens=Tokens(
             settings.issuer,
             settings.audience,

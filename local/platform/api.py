@@ -98,6 +98,14 @@ class TrainingBody(_Body):
     champion: int | None = None
 
 
+class MonitoringBody(_Body):
+    """One monitoring run: its request file, where it writes, and the environment that it would run in elsewhere."""
+
+    request_uri: Text
+    output_uri: Text
+    environment_version: Text
+
+
 class EtlBody(_Body):
     """One run of the ETL, or of the table's upkeep."""
 
@@ -144,6 +152,7 @@ class PlatformApi:
             Route(deployment, self.put_deployment, methods=["PUT"]),
             Route(f"{workspace}/batchEndpoints/{{endpoint}}/jobs", self.invoke, methods=["POST"]),
             Route("/workspaces/dev/jobs", self.train, methods=["POST"]),
+            Route("/workspaces/production/monitoring", self.monitor, methods=["POST"]),
             Route("/etl/jobs", self.run_etl, methods=["POST"]),
             Route("/etl/upkeep", self.keep_up, methods=["POST"]),
             Route("/etl/until", self.set_etl_until, methods=["PUT"]),
@@ -201,6 +210,10 @@ class PlatformApi:
     def train(self, request: Request) -> Response:
         body = _parsed(TrainingBody, request)
         return self._start(request, Work.TRAINING, Stage.DEV, body.circuit, body)
+
+    def monitor(self, request: Request) -> Response:
+        body = _parsed(MonitoringBody, request)
+        return self._start(request, Work.MONITORING, Stage.PRODUCTION, "", body)
 
     def run_etl(self, request: Request) -> Response:
         body = _parsed(EtlBody, request)

@@ -14,7 +14,7 @@ from azure.eventgrid import EventGridEvent, EventGridPublisherClient
 
 from local.platform import names
 from local.platform.ledger import Ledger, State, WorkItem, now
-from shared.adapters.names import experiment_name
+from shared.adapters.names import MONITORING_EXPERIMENT, experiment_name
 from shared.domain.values import ENVIRONMENT, Stage
 from shared.subscriptions import (
     BLOB_CREATED,
@@ -89,7 +89,7 @@ def delta_log_created(version: int, length: int) -> Event:
 
 def _run_event(event_type: str, job: WorkItem, more: Mapping[str, Any]) -> Event:
     topic = names.workspace_id(Stage(job.stage))
-    experiment = experiment_name(job.circuit)
+    experiment = experiment_name(job.circuit) if job.circuit else MONITORING_EXPERIMENT
     experiment_id = str(uuid5(NAMESPACE_URL, f"{topic}/experiments/{experiment}"))
     return _event(
         event_type,

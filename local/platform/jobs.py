@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 ON_SPARK = (Work.ETL, Work.UPKEEP)
 """What a Synapse pool runs on Azure; it raises no event."""
-JOBS = (Work.TRAINING, Work.SCORING, *ON_SPARK)
+JOBS = (Work.TRAINING, Work.SCORING, Work.MONITORING, *ON_SPARK)
 STORE_CALL_TIMEOUT_SECONDS = 60.0
 
 
@@ -42,11 +42,13 @@ class JobRunner:
         self._workers = {
             Work.TRAINING: Workers(settings.training_processes, once=True, stores=settings.stores),
             Work.SCORING: Workers(settings.scoring_processes, stores=settings.stores),
+            Work.MONITORING: Workers(1, once=True),
             **dict.fromkeys(ON_SPARK, Workers(1, once=True)),
         }
         self._timeouts = {
             Work.TRAINING: settings.training_timeout,
             Work.SCORING: settings.scoring_timeout,
+            Work.MONITORING: settings.monitoring_timeout,
             **dict.fromkeys(ON_SPARK, settings.etl_timeout),
         }
         self._futures: dict[str, ProcessFuture[Finished]] = {}

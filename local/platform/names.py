@@ -25,6 +25,7 @@ class Work(StrEnum):
     SCORING = "scoring"
     ETL = "etl"
     UPKEEP = "upkeep"
+    MONITORING = "monitoring"
 
 
 def workspace_id(stage: Stage) -> str:
@@ -34,7 +35,7 @@ def workspace_id(stage: Stage) -> str:
 
 def new_job_name(work: Work) -> str:
     """A name the caller could not have guessed, as AzureML gives to jobs it starts for somebody."""
-    prefix = {Work.SCORING: "batchjob", Work.TRAINING: "command"}.get(work, "spark")
+    prefix = {Work.SCORING: "batchjob", Work.TRAINING: "command", Work.MONITORING: "monitor"}.get(work, "spark")
     return f"{prefix}-{uuid4()}"
 
 

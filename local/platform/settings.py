@@ -29,6 +29,7 @@ class PlatformSettings:
     training_timeout: float = 600.0
     scoring_timeout: float = 120.0
     etl_timeout: float = 600.0
+    monitoring_timeout: float = 1800.0
     max_job_attempts: int = 3
     publish_backoff: float = 0.5
 

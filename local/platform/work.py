@@ -28,6 +28,7 @@ from local.platform.settings import PlatformSettings
 from local.platform.stores import ModelNotFound, Stores
 from ml.artifact import CircuitForecaster, ModelCache, load_folder
 from ml.history import Array, open_version
+from ml.monitor_messages import MonitoringRequest
 from ml.requests import Contender, ScoringRequest, TrainingRequest
 from ml.training_data import TrainingData
 from shared.adapters.names import deployment_name, endpoint_name
@@ -104,6 +105,8 @@ def run(settings: PlatformSettings, job: WorkItem) -> Finished:
         return _score(settings, ledger, job)
     if job.work is Work.UPKEEP:
         return _keep_up(settings, job)
+    if job.work is Work.MONITORING:
+        return _monitor(settings, job)
     return _run_etl(settings, ledger, job)
 
 
@@ -208,6 +211,15 @@ class DivergedForecaster(CircuitForecaster):
 
     def predict(self, X: Array) -> Array:
         return np.full((len(X), self.spec.horizon), np.nan)
+
+
+def _monitor(settings: PlatformSettings, job: WorkItem) -> Finished:
+    # Not with the others: few runs need it, and every start of the platform would wait for it.
+    import ml.monitor
+
+    request = MonitoringRequest.model_validate_json(_read(job.request["request_uri"], settings.storage_connection))
+    ml.monitor.monitor(request, job.request["output_uri"])
+    return Finished({"findings": job.request["output_uri"]})
 
 
 def _run_etl(settings: PlatformSettings, ledger: Ledger, job: WorkItem) -> Finished:

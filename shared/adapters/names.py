@@ -20,6 +20,10 @@ def deployment_name(circuit: str) -> str:
     return f"deployment-circuit-{split_circuit(circuit)[1]}"
 
 
+MONITORING_EXPERIMENT = "fleet_monitoring"
+"""What monitoring jobs are filed under: each looks at many circuits."""
+
+
 def experiment_name(circuit: str) -> str:
     plant, name = split_circuit(circuit)
     return f"plant_{plant}_circuit_{name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from shared.domain.values import ENVIRONMENT, SEMANTIC_VERSION
+from shared.domain.values import ENVIRONMENT, SEMANTIC_VERSION, Monitoring
 
 _CIRCUIT = r"[A-Za-z][A-Za-z0-9]{0,6}_[A-Za-z][A-Za-z0-9]{0,12}"
 _RELEASE = rf"{_CIRCUIT}:[1-9][0-9]{{0,8}}"
@@ -36,6 +36,9 @@ MODEL_APPROVAL = Form(f"{_RELEASE}{_ASKED}", "P001_C001:3:registry:1")
 ENVIRONMENT_VERSION = Form(SEMANTIC_VERSION, "1.1.0")
 ALERT = Form(r"[a-z][a-z-]{1,39}:[A-Za-z0-9][A-Za-z0-9_.:!@~+-]{0,119}", "scoring:P001_C001")
 PROPOSAL = Form(rf"{_CIRCUIT}!proposal\.[1-9][0-9]{{0,8}}", "P001_C001!proposal.1")
+MONITORING_RUN = Form(
+    rf"({'|'.join(Monitoring)})-[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(-[0-9a-f]{{10}})?", "performance-2026-01-31"
+)
 ETL_RUN = Form(r"etl-[0-9]{8}T[0-9]{6}Z", "etl-20260131T030500Z")
 DEAD_LETTER = Form(r"[0-9]{13}-[0-9a-f]{12}", "8204499910951-0f3a5c7e9b1d")
 REASON = range(3, 501)

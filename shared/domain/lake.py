@@ -161,7 +161,8 @@ FAN_OUT_TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
 for _open in (FanOutPhase.FANNING_OUT, FanOutPhase.OVERDUE):
     FAN_OUT_TABLE |= {
         (_open, m.SliceRead): Then(_open, (m.ReadSlice,)),
-        (_open, m.LastSliceRead): Then(FanOutPhase.DONE, clears=(Cause.FAN_OUT,)),
+        (_open, m.LastSliceRead): Then(FanOutPhase.DONE, clears=(Cause.FAN_OUT, Cause.QUALITY)),
+        (_open, m.CommitFailedQuality): Then(FanOutPhase.DONE, clears=(Cause.FAN_OUT,), raises=critical(Cause.QUALITY)),
         (_open, m.CommandPoisoned): Then(_open, raises=critical(Cause.FAN_OUT)),
     }
 

@@ -796,6 +796,7 @@ class SensorCovered(Event):
     """A Delta commit carried readings of the circuit's sensor; `newest` is its newest reading in the table (UTC).
 
     `oldest` is the oldest of those that it added or changed (None: nobody reported it).
+    `widespread` names the plant, or the fleet, most of whose circuits the commit fails.
     """
 
     table: str
@@ -804,6 +805,7 @@ class SensorCovered(Event):
     oldest: datetime | None = None
     counts: Mapping[str, float]
     sensor: str = ""
+    widespread: str = ""
 
     @property
     def identity(self) -> str:
@@ -1102,6 +1104,16 @@ class LastSliceRead(SliceRead):
     """The last slice of a fan-out."""
 
 
+class CommitFailedQuality(LastSliceRead):
+    """The last slice of a commit that fails most circuits of a plant, or of the fleet: it is the ETL or the plant, and
+    not each circuit."""
+
+    reason: str
+
+    def onto(self) -> Mapping[str, Any]:
+        return {**super().onto(), "reason": self.reason}
+
+
 # ----------------------------------------------------------------------------------------------------------- commands
 
 
@@ -1313,6 +1325,7 @@ class CoverCircuit(Command):
     oldest: datetime | None = None
     counts: Mapping[str, float]
     sensor: str = ""
+    widespread: str = ""
 
     @property
     def id(self) -> str:

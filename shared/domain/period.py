@@ -82,8 +82,8 @@ _OF: Mapping[Every, Callable[[date], Period]] = {
     Every.QUARTER: _quarter,
 }
 _NAMES: tuple[tuple[str, Every, Callable[..., date]], ...] = (
-    (r"(\d{4})-(\d{2})-(\d{2})", Every.DAY, date),
-    (r"(\d{4})-W(\d{2})", Every.WEEK, lambda year, week: date.fromisocalendar(year, week, 1)),
-    (r"(\d{4})-(\d{2})", Every.MONTH, lambda year, month: date(year, month, 1)),
-    (r"(\d{4})-Q([1-4])", Every.QUARTER, lambda year, quarter: date(year, 3 * quarter - 2, 1)),
+    (r"(2\d{3})-(\d{2})-(\d{2})", Every.DAY, date),
+    (r"(2\d{3})-W(\d{2})", Every.WEEK, lambda year, week: date.fromisocalendar(year, week, 1)),
+    (r"(2\d{3})-(\d{2})", Every.MONTH, lambda year, month: date(year, month, 1)),
+    (r"(2\d{3})-Q([1-4])", Every.QUARTER, lambda year, quarter: date(year, 3 * quarter - 2, 1)),
 )

@@ -12,6 +12,7 @@ from shared.domain.freeze import FreezeWindow
 from shared.domain.period import Every
 from shared.domain.persistence import PersistenceRules
 from shared.domain.promotion import PromotionRules
+from shared.domain.quality import QualityLimits
 from shared.domain.values import Channel, Gate, Monitoring, Value
 
 REQUIRED_TAGS = (
@@ -84,10 +85,7 @@ class Rules(Value):
     """The share of circuits whose update may fail before an environment release is halted."""
     environment_observation: timedelta = timedelta(hours=24)
     retry_after: timedelta = timedelta(minutes=2)
-    columns: tuple[str, ...] = ()
-    """The circuit's own columns of the table; readings are judged by these (none: by all)."""
-    null_rate: float = 0.05
-    out_of_range_rate: float = 0.05
+    quality: QualityLimits = QualityLimits()
     persistence: PersistenceRules = PersistenceRules()
     monitored_every: Mapping[Monitoring, Every] = dict.fromkeys(Monitoring, Every.NEVER)
     readings_settle: timedelta = timedelta(hours=6)

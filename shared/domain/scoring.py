@@ -1,12 +1,10 @@
-"""A scoring run: one circuit's daily inference, a row of the completeness ledger; and the quality check beside it."""
+"""A scoring run: one circuit's daily inference, a row of the completeness ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from math import comb, sqrt
-from statistics import NormalDist
 
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause, critical, warning
@@ -94,89 +92,6 @@ SCORING = Kind(
     deadlines={Phase.WAITING_FOR_READINGS: timedelta(hours=18), Phase.SCORING: timedelta(hours=6)},
     new_attempts=(m.ScoringAttemptFailed,),
 )
-
-
-class CheckPhase(StrEnum):
-    """A check's verdict; `cannot say` is one, and is never counted as good."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    CANNOT_SAY = "cannot say"
-
-
-class QualityPassed(m.QualityChecked):
-    """The readings are within the circuit's limits."""
-
-
-class QualityFailed(m.QualityChecked):
-    """The readings break a limit."""
-
-
-class QualityUnknown(m.QualityChecked):
-    """There is nothing to judge."""
-
-
-class QualityCheck(Item):
-    """The verdict on the readings one Delta commit brought for one circuit."""
-
-    circuit: str
-    table: str
-    version: int
-    counts: Mapping[str, float]
-    problems: tuple[str, ...] = ()
-
-
-QUALITY = Kind(
-    name="quality check",
-    letter="Q",
-    item=QualityCheck,
-    table={
-        (None, QualityPassed): Then(CheckPhase.PASSED, clears=(Cause.QUALITY,)),
-        (None, QualityFailed): Then(CheckPhase.FAILED, raises=warning(Cause.QUALITY)),
-        (None, QualityUnknown): Then(CheckPhase.CANNOT_SAY),
-    },
-    ends=frozenset(CheckPhase),
-    deadlines={},
-)
-
-
-def assess_quality(
-    counts: Mapping[str, float], null_rate: float, out_of_range_rate: float, columns: Sequence[str] = ()
-) -> tuple[type[m.QualityChecked], tuple[str, ...]]:
-    """The verdict on counts of `rows`, `nulls.{column}` and `out_of_range.{column}` against rates between 0 and 1.
-
-    No count of rows, no verdict.
-
-    Only `columns` are judged (none: all that are counted). A limit is broken when so many would be seen by chance in
-    less than one of a hundred commits at that very rate: a commit of three hours has three rows, and one hole in them
-    says nothing.
-    """
-    if "rows" not in counts:
-        return QualityUnknown, ("the commit is not one of our ETL runs: nobody counted its readings",)
-    rows = round(counts["rows"])
-    if rows <= 0:
-        return QualityUnknown, ("no readings to judge",)
-    problems = [
-        f"{what.replace('_', ' ')} {count / rows:.1%} of {column} (limit {limit:.1%})"
-        for what, limit in (("nulls", null_rate), ("out_of_range", out_of_range_rate))
-        for column, count in sorted((k.partition(".")[2], v) for k, v in counts.items() if k.startswith(f"{what}."))
-        if (not columns or column in columns) and count / rows > limit and chance(round(count), rows, limit) < 0.01
-    ]
-    return (QualityFailed if problems else QualityPassed), tuple(problems)
-
-
-def chance(count: int, rows: int, rate: float) -> float:
-    """The probability of at least `count` hits in `rows` independent draws with this rate (upper binomial tail).
-
-    Exact up to 1,000 rows; beyond, the normal approximation with continuity correction.
-    """
-    if count <= 0 or rate >= 1:
-        return 1.0
-    if rate <= 0:
-        return 0.0
-    if rows <= 1000:
-        return sum(comb(rows, k) * rate**k * (1 - rate) ** (rows - k) for k in range(count, rows + 1))
-    return 1 - NormalDist(rows * rate, sqrt(rows * rate * (1 - rate))).cdf(count - 0.5)
 
 
 LIMIT_TAGS = ("forecast_horizon", "target_min", "target_max", "target_sd")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal
 
+import ml.monitor
+from ml.monitor_messages import MonitoringRequest
 from ml.requests import TrainingRequest
 from shared.domain.values import model_name
 from tests.azure_services.definitions import SPECS, Definitions, azureml
@@ -154,7 +156,7 @@ class TrainingWorkspace(Service):
                 raise Refused(409, "Conflict", f"job {name} is there with other properties")
             return Reply(200, known.body(self.now))
         for asset in given["inputs"].values():
-            self._check_asset(asset["uri"])
+            self._check_asset(asset.get("uri", ""))
         starts = self.now + QUEUED
         ending = self.endings.pop(0) if self.endings else "Completed"
         self.jobs[name] = Job(name, given, self.now, starts, starts + RUNS, ending)
@@ -183,6 +185,15 @@ class TrainingWorkspace(Service):
         if job is None:
             raise Refused(404, "UserError", f"there is no job {call.parts['job']}")
         return job
+
+
+class MonitoringWorkspace(TrainingWorkspace):
+    """The production workspace's monitoring jobs; one that ends well has run `ml.monitor` on its request."""
+
+    def _train(self, job: Job) -> None:
+        inputs = job.properties["inputs"]
+        request = MonitoringRequest.model_validate(self._request_of(inputs["request"]["uri"]))
+        ml.monitor.monitor(request, inputs["output"]["value"])
 
 
 def _stamp(moment: datetime) -> str:

@@ -37,6 +37,7 @@ ONLY_ON_DEMAND = Pace(
     upkeep=NEVER,
     daily_scoring=NEVER,
     reconcile=NEVER,
+    monitoring=NEVER,
     first_look_seconds=1,
     first_job_look_seconds=3,
     longest_look_seconds=5,

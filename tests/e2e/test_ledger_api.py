@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.e2e.conftest import DIRECTOR, ENGINEER, ROOT, Api, until
+from tests.e2e.conftest import DIRECTOR, ENGINEER, ROOT, STRANGER, Api, until
 
 CIRCUIT = "P001_C001"
 RELEASE = f"{CIRCUIT}:1"
@@ -50,6 +50,55 @@ def test_questions_about_a_circuit_are_answered_over_http(api: Api) -> None:
     assert refused.status_code == 400 and "its forecast origin has not come" in refused.json()["detail"]
 
 
+def test_both_checks_are_asked_for_by_the_scripts_people_run_and_shown_with_their_pages(api: Api) -> None:
+    serve(api)
+    drift = check(api, "check_data_drift.sh", "--circuit", CIRCUIT, "--comment", "a rehearsal")
+    (verdict,) = drift["verdicts"]
+    assert drift["phase"] == "completed" and drift["counts"] == {verdict["verdict"]: 1}
+    assert verdict["circuit"] == CIRCUIT and (verdict["verdict"] != "cannot say" or verdict["reason"])
+    assert api.get(f"monitoring/runs/{drift['run']}").json()["asked_by"] == ENGINEER
+
+    performance = check(api, "check_model_performance.sh", "--all")
+    assert sum(performance["counts"].values()) == len(api.wired.application.directory.circuits())
+    unserved = next(found for found in performance["verdicts"] if found["circuit"] == "P002_C001")
+    assert (unserved["verdict"], unserved["model"]) == ("cannot say", None) and unserved["reason"]
+
+    shown = api.get(f"circuits/{CIRCUIT}/monitoring").json()
+    assert [kept["check"] for kept in shown["drift"]] == [f"{CIRCUIT}!{drift['run']}"]
+    assert [kept["check"] for kept in shown["performance"]] == [f"{CIRCUIT}!{performance['run']}"]
+    listed = api.get("monitoring/runs", params={"monitoring": "drift", "size": 1}).json()
+    assert [run["id"] for run in listed["runs"]] == [drift["run"]] and listed["continuation"] is None
+    for page in (f"monitoring/runs/{drift['run']}/report", f"circuits/{CIRCUIT}/checks/{drift['run']}/report"):
+        answer = api.get(page)
+        assert answer.ok and answer.headers["content-type"] == "text/html; charset=utf-8" and "<html" in answer.text
+        assert "sandbox; default-src 'none'" in answer.headers["content-security-policy"]
+        assert api.get(page, by=None).status_code == 401
+    pages = api.get(f"monitoring/runs/{performance['run']}/verdicts", params={"size": 5}).json()
+    rest = api.get(
+        f"monitoring/runs/{performance['run']}/verdicts", params={"size": 200, "continuation": pages["continuation"]}
+    ).json()
+    assert [*pages["verdicts"], *rest["verdicts"]] == performance["verdicts"] and rest["continuation"] is None
+
+
+def test_a_check_that_cannot_be_made_is_refused_with_the_reason(api: Api) -> None:
+    def asked(body: dict[str, Any], by: str = ENGINEER) -> tuple[int, str]:
+        answer = api.call("POST", "monitoring/performance", by, json=body)
+        return answer.status_code, answer.json()["detail"]
+
+    assert asked({"circuit": "P001_C099"})[0] == asked({"plant": "P099"})[0] == 404
+    status, said = asked({"circuit": CIRCUIT, "plant": "P001"})
+    assert status == 400 and "name a circuit or a plant, not both" in said
+    status, said = asked({"period": "last month"})
+    assert status == 400 and "2026-01-31, 2026-W05, 2026-01 and 2026-Q1" in said
+    assert asked({"period": "2099-01"}) == (
+        409, "2099-01 is not over: ask when its last day, 2099-01-31, has ended (UTC)",
+    )  # fmt: skip
+    assert asked({}, STRANGER)[0] == 403
+    assert api.get("monitoring/runs/drift-2020-01-01").status_code == 404
+    assert api.get("monitoring/runs/drift-2020-01-01/report").status_code == 404
+    assert api.get("monitoring/runs", params={"monitoring": "weather"}).json()["field"] == "monitoring"
+
+
 def serve(api: Api) -> None:
     """Take the circuit's first release to where it has proved itself; nothing, when it has."""
     for phase, by in (("awaiting registry approval", ENGINEER), ("awaiting production approval", DIRECTOR)):
@@ -57,6 +106,19 @@ def serve(api: Api) -> None:
         if api.phase(RELEASE) == phase:
             assert api.decide(api.gate(CIRCUIT), by).ok
     until(lambda: api.phase(RELEASE) == "live", f"{RELEASE} to be live")
+
+
+def check(api: Api, name: str, *arguments: str) -> dict[str, Any]:
+    """What a check script says; its exit code says what was found, and that it was found."""
+    token = api.runtime.services.issuer.issue(ENGINEER)
+    environment = {**os.environ, "FLEET_URL": api.runtime.url, "FLEET_TOKEN": token}
+    command = [str(ROOT / "monitoring" / name), *arguments, "--wait", "200"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert answer.returncode in (0, 3, 4), answer.stderr + answer.stdout
+    found: dict[str, Any] = json.loads(answer.stdout)
+    bad, unsaid = ({"warning", "critical", "drifted"} & set(found["counts"])), "cannot say" in found["counts"]
+    assert answer.returncode == (3 if bad else 4 if unsaid else 0)
+    return found
 
 
 def script(api: Api, *arguments: str) -> dict[str, Any]:

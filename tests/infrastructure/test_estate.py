@@ -180,7 +180,6 @@ def test_the_application_starts_with_the_settings_that_it_is_given(each: Estate)
     settings = Settings.read(_resolved(each))
     assert settings.mode == "azure"
     assert settings.approval_channel == each.parameters["approvalChannel"]
-    assert settings.config_repository == each.parameters.get("configRepository", "")
     assert settings.state_table in _names(each, f"{STORAGE}/tableServices/tables")
     assert settings.documents in _names(each, f"{STORAGE}/blobServices/containers")
     assert {settings.work_queue, f"{settings.work_queue}-poison"} <= _names(each, f"{STORAGE}/queueServices/queues")

@@ -19,10 +19,11 @@ from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import FanOut, FanOutPhase
 from shared.domain.machine import Item
 from shared.domain.proposals.messages import LookAtChange
+from shared.domain.quality import QualityCheck
 from shared.domain.release import AWAITING, GATES, UP_TO_READY, Asked, Phase, Release
 from shared.domain.rollback import Phase as RollbackPhase
 from shared.domain.rollback import Rollback
-from shared.domain.scoring import QualityCheck, ScoringRun
+from shared.domain.scoring import ScoringRun
 from shared.domain.update import IN_TEST, EnvironmentUpdate
 from shared.domain.update import Phase as UpdatePhase
 from shared.domain.values import ENVIRONMENT, OperationState, Stage
@@ -307,13 +308,14 @@ def _every_commit_reached_its_circuits(world: World) -> None:
 
 
 def _covered_by(world: World, fan_out: FanOut) -> list[str]:
-    """The circuits that a commit had readings of."""
+    """The circuits that a commit had readings of; a sensor that is nobody's concerns none."""
     sensors: Collection[str] = ()
     if fan_out.purpose == "coverage":
         sensors = world.lake.read_report(fan_out.report)["sensors"]
     elif fan_out.purpose == "foreign" and fan_out.table == world.lake.table_id:
         sensors = world.lake.foreign[fan_out.table, fan_out.version or 0]
-    return [sensor.removeprefix("SENSOR_") for sensor in sensors]
+    named = (sensor.removeprefix("SENSOR_") for sensor in sensors)
+    return [circuit for circuit in named if circuit in world.circuits]
 
 
 def _history_is_gapless(world: World, root: str, item: Item) -> None:

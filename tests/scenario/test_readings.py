@@ -7,12 +7,15 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from shared.domain.alerts.alert import Alert
+from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import EtlPhase, FanOutPhase
 from shared.domain.machine import Item
 from shared.domain.messages import DeltaCommitted, EtlDue, StartScoring
+from shared.domain.quality import CheckPhase
 from shared.domain.release import Phase as ReleasePhase
 from shared.domain.rules import Rules
-from shared.domain.scoring import CheckPhase, Phase
+from shared.domain.scoring import Phase
 from shared.domain.values import Pair
 from shared.errors import Permanent
 from shared.relay import Work
@@ -528,3 +531,23 @@ def test_a_running_scoring_is_not_disturbed_by_a_repeated_daily_check(serving: W
     world.run(hours=2)
     assert run_of(world) == Phase.SCORED
     assert started(world, since=today) == 1
+
+
+def test_a_commit_that_fails_most_circuits_is_one_alert_about_the_etl_or_the_plant() -> None:
+    world = World(Fleet(circuits(8)))
+    bad = world.fleet.circuits()[:6]
+    world.commit(circuits=bad, nulls=20)
+    world.run(minutes=10)
+    (alert,) = (item for item in world.items(LAKE).values() if isinstance(item, Alert))
+    assert (alert.key, alert.severity) == ("quality:lake.coverage", "critical")
+    assert alert.reason == "6 circuits of the fleet fail: look at the ETL or the plant"
+    for circuit in bad:
+        assert checks(world, circuit) == {"table-1.0": CheckPhase.FAILED}
+        assert not [item for item in world.items(circuit).values() if isinstance(item, Alert)], "not six alerts"
+    world.commit(circuits=bad[:5])
+    world.commit(circuits=bad[5:], nulls=20)
+    world.run(minutes=10)
+    (alert,) = (item for item in world.items(LAKE).values() if isinstance(item, Alert))
+    assert alert.phase == "closed", "the next commit is as it should be"
+    (own,) = (item for item in world.items(bad[5]).values() if isinstance(item, Alert))
+    assert own.key == f"quality:{bad[5]}", "one sensor's trouble is its own"

@@ -141,6 +141,36 @@ def test_the_end_of_a_job_of_ours_makes_us_look_and_of_another_does_not(
     assert not letters(world)
 
 
+def breach(**content: Any) -> dict[str, Any]:
+    """The end of a run of AzureML's model monitors that found a threshold broken."""
+    tags = {"azureml_modelmonitor_threshold_breached": "data_drift", **content.pop("tags", {})}
+    told = {"runId": "monitor-7", "runStatus": "completed", "runTags": tags, "experimentName": "drift", **content}
+    return document("Microsoft.MachineLearningServices.RunStatusChanged", told, PRODUCTION)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        breach(tags={"plant_id": "P001", "circuit_id": "C001"}),
+        breach(experimentName="plant_P001_circuit_C001"),
+    ],
+    ids=["by its tags", "by its experiment"],
+)
+def test_a_model_monitor_of_azureml_that_broke_a_threshold_is_a_warning_of_drift(
+    world: World, signals: Signals, event: dict[str, Any]
+) -> None:
+    assert signals.hear(event) == "applied"
+    assert signals.hear(event) == "ignored", "told again, it is the same warning"
+    (warned,) = world.circuit().drift_warnings
+    assert (warned.verdict, warned.check) == ("warning", f"{CIRCUIT}!model-monitor-monitor-7")
+
+
+def test_a_model_monitor_that_names_no_circuit_is_refused_with_how_it_could(world: World, signals: Signals) -> None:
+    told = refused(world, signals, breach())
+    assert "monitor-7 broke a threshold and names no circuit" in told
+    assert "the tags plant_id and circuit_id, or the experiment plant_{plant}_circuit_{circuit}" in told
+
+
 @pytest.mark.parametrize(
     ("kind", "content"),
     [

@@ -23,9 +23,8 @@ from shared.adapters.azure.training_runner import (
     job_error,
     utc,
 )
+from shared.adapters.names import MONITORING_EXPERIMENT
 from shared.domain.values import ENVIRONMENT, OperationState, OperationStatus
-
-EXPERIMENT = "fleet_monitoring"
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class AzureMonitorRunner:
             "properties": {
                 "jobType": "Command",
                 "displayName": "Monitor the fleet",
-                "experimentName": EXPERIMENT,
+                "experimentName": MONITORING_EXPERIMENT,
                 "command": "python -m ml.monitor --request ${{inputs.request}} --output ${{inputs.output}}",
                 "codeId": f"{assets}/codes/{ENVIRONMENT}/versions/{environment}",
                 "environmentId": f"{assets}/environments/{ENVIRONMENT}/versions/{environment}",

@@ -14,7 +14,7 @@ class LocalMonitorRunner:
 
     def start(self, command_id: str, request_uri: str, output_uri: str, environment: str) -> str:
         body = {"request_uri": request_uri, "output_uri": output_uri, "environment_version": environment}
-        return f"job:{self._client.start('POST', 'workspaces/production/monitoring', command_id, body)}"
+        return self._client.start("POST", "workspaces/production/monitoring", command_id, body)
 
     def look(self, reference: str) -> OperationStatus:
         return self._client.look(reference)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from shared.domain import messages as m
 from shared.domain.circuit.draft import Part
 from shared.domain.machine import Line
-from shared.domain.scoring import QUALITY, QualityCheck, assess_quality
+from shared.domain.quality import QUALITY, QualityCheck, QualityFailed, QualityFailedWithMost, assess_quality
 
 
 class Checks(Part[QualityCheck]):
@@ -15,9 +15,9 @@ class Checks(Part[QualityCheck]):
     hears = (m.SensorCovered,)
 
     def classify(self, event: m.SensorCovered) -> list[Line]:
-        verdict, problems = assess_quality(
-            event.counts, self.rules.null_rate, self.rules.out_of_range_rate, self.rules.columns
-        )
+        assessed, problems = assess_quality(event.counts, self.rules.quality)
+        shared = assessed is QualityFailed and event.widespread
+        verdict: type[m.QualityChecked] = QualityFailedWithMost if shared else assessed
         checked = verdict(
             root=self.root.id,
             table=event.table,
@@ -33,7 +33,7 @@ class Checks(Part[QualityCheck]):
             "version": event.version,
             "counts": event.counts,
             "problems": problems,
-            "reason": "; ".join(problems),
+            "reason": "; ".join(problems) + (f" (as most circuits of {event.widespread})" if shared else ""),
         }
         return [Line(QUALITY, checked, created=created)]
 

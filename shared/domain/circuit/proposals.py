@@ -21,8 +21,8 @@ from shared.domain.performance import DEGRADATION, Degradation, PerformancePhase
 from shared.domain.persistence import Judged
 from shared.domain.proposals import messages as p
 from shared.domain.proposals.proposal import PROPOSAL, Phase, Proposal, Remedy, proposal_id
+from shared.domain.quality import QualityFailed
 from shared.domain.rollback import Rollback
-from shared.domain.scoring import QualityFailed
 
 FOUND_OUT = (
     mm.PerformanceDegraded,

@@ -22,10 +22,12 @@ from azure.ai.ml import (
     load_job,
 )
 from azure.ai.ml.entities._data.mltable_metadata import MLTableMetadata
+from azure.core.credentials import AccessToken
 from packaging.requirements import Requirement
 
 from ml.training_data import DataAssetDiffers, TrainingData, check_or_create
 from scripts import register_mltable
+from shared.adapters.azure.monitor_runner import AzureMonitorRunner, MonitoringJobs
 from shared.configuration import ENVIRONMENT_NAME, load_fleet
 from tests.contract.ml.lake import Lake
 
@@ -74,6 +76,23 @@ def test_the_training_component_runs_the_training_with_the_request_it_is_given()
         [sys.executable, "-m", "ml.train", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "--result" in shown.stdout and "--champion" in shown.stdout
+
+
+def test_the_monitoring_component_runs_what_the_app_starts_as_a_job() -> None:
+    component: Any = load_component(ASSETS / "monitoring_component.yml")
+    assert {name: given.type for name, given in component.inputs.items()} == {"request": "uri_file", "output": "string"}
+    jobs = MonitoringJobs("/subscriptions/s/workspaces/production", "registry")
+    body = AzureMonitorRunner(jobs, NoCredential())._body("command", "https://request", "abfss://output", "1.0.0")
+    assert component.command == body["properties"]["command"]
+    assert set(component.inputs) == set(body["properties"]["inputs"])
+    assert component.environment == f"{ENVIRONMENT_NAME}:1.0.0" and (ASSETS / component.code).resolve() == ROOT
+
+
+class NoCredential:
+    """For requests that are made and never sent."""
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        raise AssertionError("nothing is sent")
 
 
 def test_the_training_pipeline_gives_the_component_its_data_asset() -> None:

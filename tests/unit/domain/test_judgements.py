@@ -231,7 +231,9 @@ def test_the_newest_period_is_the_last_that_is_over(every: Every, today: str, na
     assert named(name) == period
 
 
-@pytest.mark.parametrize("name", ["2026-13", "2026-02-30", "2026-W54", "2026-Q5", "january", "", "2026-1"])
+@pytest.mark.parametrize(
+    "name", ["2026-13", "2026-02-30", "2026-W54", "2026-Q5", "january", "", "2026-1", "9999-12", "0001-01-01"]
+)
 def test_what_is_no_period_is_refused_with_those_that_there_are(name: str) -> None:
     with pytest.raises(ValueError, match="is no period; there are 2026-01-31, 2026-W05, 2026-01 and 2026-Q1"):
         named(name)

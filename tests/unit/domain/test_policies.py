@@ -7,8 +7,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.domain.machine import backoff
+from shared.domain.quality import (
+    QualityFailed,
+    QualityLimits,
+    QualityPassed,
+    QualityUnknown,
+    assess_quality,
+    chance,
+    widespread,
+)
 from shared.domain.rules import Rules
-from shared.domain.scoring import QualityFailed, QualityPassed, QualityUnknown, assess_quality, chance, scoring_id
+from shared.domain.scoring import scoring_id
 from shared.domain.training import training_id
 from tests.builders import CIRCUIT, registered
 
@@ -30,19 +39,23 @@ from tests.builders import CIRCUIT, registered
     ],
 )
 def test_readings_are_held_against_the_limits_and_none_are_never_good(counts: dict[str, float], verdict: type) -> None:
-    assert assess_quality(counts, null_rate=0.05, out_of_range_rate=0.05)[0] is verdict
+    assert assess_quality(counts, QualityLimits())[0] is verdict
 
 
 def test_a_verdict_names_every_column_that_breaks_a_limit() -> None:
     counts = {"rows": 100, "nulls.pressure": 50, "nulls.flow": 1, "out_of_range.temperature": 17, "stuck.flow": 90}
-    _, problems = assess_quality(counts, null_rate=0.05, out_of_range_rate=0.05)
-    assert problems == ("nulls 50.0% of pressure (limit 5.0%)", "out of range 17.0% of temperature (limit 5.0%)")
+    _, problems = assess_quality(counts, QualityLimits())
+    assert problems == (
+        "nulls 50.0% of pressure (limit 5.0%)",
+        "out of range 17.0% of temperature (limit 5.0%)",
+        "stuck: flow did not change for 90 hours (limit 24)",
+    )
 
 
 def test_a_circuit_is_judged_by_its_own_columns() -> None:
     counts = {"rows": 100, "nulls.pressure": 100, "nulls.temperature": 0}
-    assert assess_quality(counts, 0.05, 0.05, columns=("temperature",))[0] is QualityPassed
-    assert assess_quality(counts, 0.05, 0.05, columns=("pressure",))[0] is QualityFailed
+    assert assess_quality(counts, QualityLimits(columns=("temperature",)))[0] is QualityPassed
+    assert assess_quality(counts, QualityLimits(columns=("pressure",)))[0] is QualityFailed
 
 
 def test_the_chance_of_a_count_is_the_same_exact_and_approximated() -> None:
@@ -50,6 +63,34 @@ def test_the_chance_of_a_count_is_the_same_exact_and_approximated() -> None:
     assert exact == pytest.approx(0.0036, abs=0.001)
     assert approximated == pytest.approx(exact, rel=0.6)
     assert chance(0, 10, 0.05) == 1.0 and chance(1, 10, 0.0) == 0.0 and chance(10, 10, 1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("counts", "problem"),
+    [
+        ({"rows": 90, "missing_hours": 6}, ""),
+        ({"rows": 72, "missing_hours": 24}, "gaps: 24 of 96 hours are missing (limit 10.0%)"),
+        ({"rows": 2, "missing_hours": 1}, ""),
+        ({"rows": 24, "stuck.temperature": 24}, ""),
+        ({"rows": 72, "stuck.temperature": 60}, "stuck: temperature did not change for 60 hours (limit 24)"),
+        ({"rows": 24, "late": 6}, ""),
+        ({"rows": 24, "late": 24}, "late: 100.0% came for days that were over (limit 50.0%)"),
+    ],
+)
+def test_gaps_stuck_values_and_late_readings_break_their_limits(counts: dict[str, float], problem: str) -> None:
+    verdict, problems = assess_quality(counts, QualityLimits())
+    assert (verdict, problems) == ((QualityFailed, (problem,)) if problem else (QualityPassed, ()))
+
+
+def test_what_most_circuits_of_a_plant_or_of_the_fleet_share_is_theirs() -> None:
+    def failed(*bad: str) -> dict[str, bool]:
+        circuits = [f"P{plant:03d}_C{circuit:03d}" for plant in (1, 2, 3) for circuit in (1, 2, 3, 4)]
+        return {circuit: circuit in bad or circuit[:4] in bad for circuit in circuits}
+
+    assert widespread(failed("P001_C001", "P002_C001")) == {}
+    assert widespread(failed("P001", "P002_C001")) == dict.fromkeys((f"P001_C00{n}" for n in (1, 2, 3, 4)), "P001")
+    assert set(widespread(failed("P001", "P002")).values()) == {"the fleet"}
+    assert widespread({"P001_C001": True, "P001_C002": True}) == {}, "two circuits are not most of anything"
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def example(message: type[Any], **changed: Any) -> Any:
     if message is m.ApprovalCounted:
         fields["counts"] = True
     fields |= {name: text for name, text in TEXTS.items() if _is_text(message, name)}
-    if message is m.LastSliceRead:
+    if issubclass(message, m.LastSliceRead):
         fields["next_cursor"] = None
     return message(**{**fields, **changed})
 
@@ -342,7 +342,7 @@ DECIDED = {
             ScoringAttemptFailed, ScoringCalledOff, ScoringRefused, ScoringVerified, StillRunning
         scored | ReadingsCameLate
     """,
-    "quality check": "- | QualityFailed, QualityPassed, QualityUnknown",
+    "quality check": "- | QualityFailed, QualityFailedWithMost, QualityPassed, QualityUnknown",
     "performance check": "- | PerformanceCritical, PerformanceKept, PerformanceUnknown, PerformanceWarned",
     "degradation": """
         - | PerformanceDegraded, PerformanceDegradedCritically
@@ -401,8 +401,8 @@ DECIDED = {
     """,
     "fan-out": """
         - | DailyScoringAsked, DayFillAsked, DeltaCommitted, ForeignRowsCommitted, ReconciliationAsked
-        fanning out | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
-        overdue | CommandPoisoned, DeadlinePassed, LastSliceRead, SliceRead
+        fanning out | CommandPoisoned, CommitFailedQuality, DeadlinePassed, LastSliceRead, SliceRead
+        overdue | CommandPoisoned, CommitFailedQuality, DeadlinePassed, LastSliceRead, SliceRead
     """,
 }
 """What each phase hears (`-`: nothing is there yet). Everything else is refused."""
