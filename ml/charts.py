@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -15,6 +16,7 @@ from ml.history import Array
 
 WIDTH, HEIGHT = 760, 230
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 22, 28
+TEXT_HEIGHT = 12
 
 
 @dataclass
@@ -26,19 +28,18 @@ class Chart:
     y: tuple[float, float]
     width: int = WIDTH
     _drawn: list[Markup] = field(default_factory=list)
+    _names: list[float] = field(default_factory=list)
 
     def line(self, xs: Array, ys: Array, style: str) -> None:
         """A line that is interrupted where a value is not known."""
-        known = np.isfinite(ys)
-        points = [f"{self._at_x(x):.1f} {self._at_y(y):.1f}" for x, y in zip(xs[known], ys[known], strict=True)]
-        after_hole = np.flatnonzero(known)[1:] - np.flatnonzero(known)[:-1] > 1
-        moves = ["M", *np.where(after_hole, "M", "L")][: len(points)]
-        path = "".join(move + point for move, point in zip(moves, points, strict=True))
+        known = np.flatnonzero(np.isfinite(ys))
+        moves = np.where(np.diff(known, prepend=-2) > 1, "M", "L")
+        path = "".join(map("{}{:.1f} {:.1f}".format, moves, self._at_x(xs[known]), self._at_y(ys[known])))
         self._drawn.append(Markup('<path class="{}" d="{}"/>').format(style, path))
 
     def area(self, xs: Array, ys: Array, style: str) -> None:
         """A line filled down to the axis, in steps."""
-        outline = "".join(f"L{self._at_x(x):.1f} {self._at_y(y):.1f}" for x, y in zip(xs, ys, strict=True))
+        outline = "".join(map("L{:.1f} {:.1f}".format, self._at_x(xs), self._at_y(ys)))
         begin, end = f"M{self._at_x(xs[0]):.1f} {self._at_y(0):.1f}", f"L{self._at_x(xs[-1]):.1f} {self._at_y(0):.1f}"
         self._drawn.append(Markup('<path class="{}" d="{}{}{}Z"/>').format(style, begin, outline, end))
 
@@ -50,13 +51,17 @@ class Chart:
         self._text((left + right) / 2, TOP - 8, text, "middle")
 
     def across(self, y: float, style: str, text: str) -> None:
-        """A level, with its name; nothing where it lies outside."""
-        if self.y[0] <= y <= self.y[1]:
-            at = self._at_y(y)
-            self._drawn.append(
-                Markup('<path class="{}" d="M{} {:.1f}H{}"/>').format(style, LEFT, at, self.width - RIGHT)
-            )
-            self._text(self.width - RIGHT - 4, at - 4, text, "end")
+        """A level, with its name at its left end; nothing where it lies outside. Names that would meet move apart."""
+        if not self.y[0] <= y <= self.y[1]:
+            return
+        at = float(self._at_y(y))
+        line = Markup('<path class="{}" d="M{} {:.1f}H{}"/>')
+        self._drawn.append(line.format(style, LEFT, at, self.width - RIGHT))
+        place = at - 4
+        while any(abs(place - other) < TEXT_HEIGHT for other in self._names):
+            place -= TEXT_HEIGHT
+        self._names.append(place)
+        self._text(LEFT + 4, place, text, "start")
 
     def mark(self, x: float, text: str) -> None:
         """A moment, with its name."""
@@ -70,22 +75,33 @@ class Chart:
 
     def svg(self) -> Markup:
         """The finished chart."""
-        for y in np.linspace(*self.y, 5):
-            at = self._at_y(y)
-            self._drawn.insert(0, Markup('<path class="grid" d="M{} {:.1f}H{}"/>').format(LEFT, at, self.width - RIGHT))
-            self._text(LEFT - 6, at + 4, f"{y:.4g}", "end")
+        scale = []
+        for y in round_numbers(*self.y, 4):
+            line = Markup('<path class="grid" d="M{} {:.1f}H{}"/>')
+            scale.append(line.format(LEFT, self._at_y(y), self.width - RIGHT))
+            self._text(LEFT - 6, self._at_y(y) + 4, f"{y:g}", "end")
         return Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}" style="max-width:{}px">{}</svg>').format(
-            self.label, self.width, HEIGHT, self.width, Markup("").join(self._drawn)
+            self.label, self.width, HEIGHT, self.width, Markup("").join([*scale, *self._drawn])
         )
 
     def _text(self, x: float, y: float, text: str, anchor: str) -> None:
         self._drawn.append(Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, text))
 
-    def _at_x(self, x: float) -> float:
+    def _at_x(self, x: Any) -> Any:
         return LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - RIGHT)
 
-    def _at_y(self, y: float) -> float:
+    def _at_y(self, y: Any) -> Any:
         return HEIGHT - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - TOP - BOTTOM)
+
+
+def round_numbers(low: float, high: float, about: int) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten between two values, about so many."""
+    rough = (high - low) / about
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = power * next(times for times in (1, 2, 5, 10) if times * power >= rough)
+    return [
+        float(f"{number * step:.10g}") for number in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)
+    ]
 
 
 def padded(values: Array, from_zero: bool = False) -> tuple[float, float]:

@@ -18,8 +18,7 @@ from scipy import stats
 
 from ml.features import DAY, WEEK
 from ml.history import HOUR, Array
-from ml.measures import measures
-from ml.monitor_messages import Basis, Change, ColumnFinding, CommonChange, Level, Measures, Role, Scope, Verdict
+from ml.monitor_messages import Basis, Change, ColumnFinding, CommonChange, Level, Role, Scope, Verdict
 from ml.windows import MINIMUM_KNOWN_SHARE, Deseasonalised, Null, daily_mean, deseasonalise, played_presents, standing
 from shared.configuration import DriftLevels
 
@@ -79,6 +78,13 @@ class CircuitReadings:
         """Days of the window."""
         return int(self.window.shape[1]) // DAY
 
+    def beside(self, column: str) -> tuple[Array, Array]:
+        """Reference and window of a column; of the forecasts, beside the target's reference."""
+        if column == FORECAST and self.forecast is not None:
+            return self.reference[self.columns.index(self.target)], self.forecast
+        row = self.columns.index(column)
+        return self.reference[row], self.window[row]
+
 
 @dataclass(frozen=True)
 class DriftFindings:
@@ -88,13 +94,24 @@ class DriftFindings:
     common: tuple[CommonChange, ...]
 
 
-def judge_drift(readings: Sequence[CircuitReadings], false_discovery_rate: float, windows: int = 1) -> DriftFindings:
+def pool_nulls(readings: Sequence[CircuitReadings], windows: int = 1) -> dict[Basis, Null]:
+    """What standings of windows of this length look like in the references, by what they are judged by."""
+    return _pooled([_candidate(one) for one in readings], windows)
+
+
+def judge_drift(
+    readings: Sequence[CircuitReadings],
+    false_discovery_rate: float,
+    windows: int = 1,
+    nulls: Mapping[Basis, Null] | None = None,
+) -> DriftFindings:
     """The verdict on every column of every judged circuit.
 
+    nulls: what it is held against, if that is not to be pooled from the readings themselves.
     windows 1: the whole window decides. windows 2: both its halves must have changed the same way; that is a warning.
     """
-    candidates = [_candidate(one, windows) for one in readings]
-    nulls = {basis: _pooled(candidates, basis, windows) for basis in Basis}
+    candidates = [_candidate(one) for one in readings]
+    nulls = nulls or _pooled(candidates, windows)
     judged = [candidate for candidate in candidates if candidate.readings.judged]
     weighed = [_weigh(candidate, nulls, windows) for candidate in judged]
     tests = [(at, name) for at, candidate in enumerate(weighed) for name in candidate.tests]
@@ -138,7 +155,7 @@ class _Candidate:
     tests: dict[str, _Test]
 
 
-def _candidate(readings: CircuitReadings, windows: int) -> _Candidate:
+def _candidate(readings: CircuitReadings) -> _Candidate:
     reasons = {
         name: reason for row, name in enumerate(readings.columns) if (reason := _why_unusable(readings, name, row))
     }
@@ -151,15 +168,14 @@ def _candidate(readings: CircuitReadings, windows: int) -> _Candidate:
     return _Candidate(readings, rows, reasons, moved, {basis: moved.daily(basis) for basis in Basis}, {})
 
 
-def _pooled(candidates: Sequence[_Candidate], basis: Basis, windows: int) -> Null:
-    """What standings look like in all references, whose own ends are judged as if they were the present."""
-    standings = [
-        standing(basis, past, present, windows)[0]
-        for candidate in candidates
-        if candidate.rows
-        for past, present in played_presents(candidate.daily[basis][0], candidate.readings.span)
-    ]
-    return Null(np.concatenate(standings) if standings else np.empty(0))
+def _pooled(candidates: Sequence[_Candidate], windows: int) -> dict[Basis, Null]:
+    """From all references, whose own ends are judged as if they were the present."""
+    standings: dict[Basis, list[Array]] = {basis: [np.empty(0)] for basis in Basis}
+    for candidate in candidates:
+        for basis, (past, _) in candidate.daily.items():
+            played = played_presents(past, candidate.readings.span)
+            standings[basis] += [standing(basis, before, now, windows)[0] for before, now in played]
+    return {basis: Null(np.concatenate(found)) for basis, found in standings.items()}
 
 
 def _weigh(candidate: _Candidate, nulls: Mapping[Basis, Null], windows: int) -> _Candidate:
@@ -275,7 +291,6 @@ def _finding(
         spread_ratio=spread,
         p_value=test.p_value,
         q_value=test.q_value,
-        measures=_measures(readings, name),
     )
 
 
@@ -320,13 +335,6 @@ def _change(test: _Test) -> Change:
     if test.basis is Basis.SPREAD:
         return Change.WIDER if test.deviation > 0 else Change.NARROWER
     return Change.HIGHER if test.deviation > 0 else Change.LOWER
-
-
-def _measures(readings: CircuitReadings, name: str) -> Measures | None:
-    row = readings.columns.index(readings.target if name == FORECAST else name)
-    window = readings.forecast if name == FORECAST else readings.window[row]
-    assert window is not None
-    return measures(readings.reference[row], window)
 
 
 # --------------------------------------------------------------------------------------------- whole plant, whole fleet

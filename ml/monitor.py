@@ -30,6 +30,7 @@ from ml.drift import CircuitReadings, judge_drift
 from ml.errors import ModelInputError, WrongInput
 from ml.features import DAY
 from ml.history import HOUR, Array, open_version
+from ml.measures import measures
 from ml.monitor_messages import (
     RESULTS,
     Basis,
@@ -79,12 +80,9 @@ def monitor(request: MonitoringRequest, output: str) -> MonitoringResult:
         common_changes=common,
         fleet_report="fleet.html",
     )
+    texts = {join(output, page.finding.report): circuit_page(page, request).encode() for page in pages}
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-
-        def write(page: CircuitPage) -> None:
-            write_bytes(join(output, page.finding.report), circuit_page(page, request).encode())
-
-        list(pool.map(write, pages))
+        list(pool.map(write_bytes, texts.keys(), texts.values()))
     write_bytes(join(output, result.fleet_report), fleet_page(result).encode())
     write_bytes(join(output, RESULTS), result.model_dump_json(indent=2).encode())
     return result
@@ -189,7 +187,11 @@ def _drift(
             finding = CircuitFinding(**_identity(monitored), verdict=Verdict.CANNOT_SAY, reason=refused[key])
             pages.append(CircuitPage(finding, monitored))
         else:
-            finding = _drift_finding(monitored, drift.columns[key])
+            columns = tuple(
+                one.model_copy(update={"measures": measures(*readings[key].beside(one.column))})
+                for one in drift.columns[key]
+            )
+            finding = _drift_finding(monitored, columns)
             pages.append(CircuitPage(finding, monitored, readings=readings[key], windows=windows))
     return pages, drift.common
 
@@ -296,8 +298,7 @@ def _sentence(found: ColumnFinding) -> str:
     else:
         how = f"lies {abs(found.shift_sd or 0.0):.2g} sd {found.change}"
     beside = " than the circuit's other columns would have it" if found.basis is Basis.RELATION else ""
-    chance = "less than 0.001" if found.q_value < 0.001 else f"{found.q_value:.2g}"
-    return f"{found.column} {how}{beside} ({found.level}, {found.scope}; chance of a false finding {chance})"
+    return f"{found.column} {how}{beside} ({found.level}, {found.scope}; q = {found.q_value:.1g})"
 
 
 # -------------------------------------------------------------------------------------------------------------- reading
@@ -334,7 +335,8 @@ def _grids(
         .select("sensor_id", pl.col("timestamp").dt.truncate("1h"), *wanted)
         .group_by("sensor_id", "timestamp")
         .agg(
-            *(pl.col(name).filter(plausible.get(name, pl.lit(True))).mean() for name in wanted),
+            *(pl.col(name).filter(plausible[name]).mean() for name in plausible),
+            *(pl.col(name).mean() for name in wanted if name not in plausible),
             *(pl.col(name).filter(~within).mean().alias(name + OUTSIDE) for name, within in plausible.items()),
         )
         .collect()

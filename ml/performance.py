@@ -221,7 +221,8 @@ def _judge(found: Performance, limits: Monitoring, naive_backtest: float | None)
             breaches.append(f"mae {found.mae:.3g} is worse than {promised}")
         if found.skill is not None and found.skill < 0 and naive_backtest and found.backtest_mae < naive_backtest:
             grades.append(Verdict.WARNING)
-            breaches.append(f"{found.naive} would have been better ({found.naive_mae:.3g}); in the backtest it was not")
+            naive = found.naive.replace("_", " ")
+            breaches.append(f"{naive} would have been better ({found.naive_mae:.3g}); in the backtest it was not")
     order = (Verdict.OK, Verdict.WARNING, Verdict.CRITICAL)
     return max(grades, key=order.index, default=Verdict.OK), tuple(breaches)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from ml.charts import Chart, padded
+from ml.charts import Chart, padded, round_numbers
 from ml.drift import FORECAST, CircuitReadings
 from ml.history import Array
 from ml.monitor_messages import CircuitFinding, Kind, MonitoredCircuit, MonitoringRequest, MonitoringResult, Verdict
@@ -101,18 +101,15 @@ def _pictures(page: CircuitPage) -> list[ColumnPictures]:
     readings = page.readings
     assert readings is not None
     found = []
-    for column in page.finding.columns:
-        name = column.column
-        row = readings.columns.index(readings.target if name == FORECAST else name)
-        window = readings.forecast if name == FORECAST else readings.window[row]
-        assert window is not None
-        if np.isfinite(window).any() or np.isfinite(readings.reference[row]).any():
+    for name in (one.column for one in page.finding.columns):
+        reference, window = readings.beside(name)
+        if np.isfinite(window).any() or np.isfinite(reference).any():
             found.append(
                 ColumnPictures(
                     column=name,
                     unit=readings.target if name == FORECAST else name,
-                    timeline=_timeline(readings, name, readings.reference[row], window, page.windows),
-                    distribution=_distribution(name, readings.reference[row], window),
+                    timeline=_timeline(readings, name, reference, window, page.windows),
+                    distribution=_distribution(name, reference, window),
                 )
             )
     return found
@@ -150,7 +147,7 @@ def _distribution(name: str, reference: Array, window: Array) -> Markup | None:
     )
     chart.area(steps, np.repeat(shares[0], 2), "reference-area")
     chart.line(steps, np.repeat(shares[1], 2), "now")
-    chart.x_labels([(float(x), f"{x:.4g}") for x in np.linspace(edges[0], edges[-1], 5)[1:-1]])
+    chart.x_labels([(x, f"{x:g}") for x in round_numbers(float(edges[0]), float(edges[-1]), 5)])
     return chart.svg()
 
 

@@ -155,20 +155,22 @@ def _unexplained(past: Array, present: Array, without: Sequence[int]) -> tuple[A
     known = [past[:, fold[together[fold]]] for fold in folds]
     products = np.array([part @ part.T for part in known])
     whole = products.sum(axis=0)
+    fitted_on = np.concatenate([whole[None], whole - products])  # all of the past, then all but each part
     for row in range(len(past)):
         others = explaining[explaining != row]
         if len(others):
-            remaining_present[row] = present[row] - _shares(whole, row, others) @ present[others]
-            for fold, inside in zip(folds, products, strict=True):
-                shares = _shares(whole - inside, row, others)
-                remaining_past[row, fold] = past[row, fold] - shares @ past[np.ix_(others, fold)]
+            shares = _shares(fitted_on, row, others)
+            remaining_present[row] = present[row] - shares[0] @ present[others]
+            for fold, of_rest in zip(folds, shares[1:], strict=True):
+                remaining_past[row, fold] = past[row, fold] - of_rest @ past[others, fold[0] : fold[-1] + 1]
     return remaining_past, remaining_present
 
 
 def _shares(products: Array, row: int, others: NDArray[np.intp]) -> Array:
-    """How much of each other column goes along with one."""
-    mutual = products[np.ix_(others, others)]
-    return np.asarray(np.linalg.solve(mutual + RIDGE * np.diag(np.diag(mutual)), products[others, row]))
+    """How much of each other column goes along with one, for several sums of products: (sums, others)."""
+    mutual = products[:, others[:, None], others]
+    ridge = RIDGE * mutual * np.eye(len(others))
+    return np.asarray(np.linalg.solve(mutual + ridge, products[:, others, row, None])[..., 0])
 
 
 def daily_mean(hourly: Array) -> Array:

@@ -10,13 +10,13 @@ weekly profile is taken out before, and put back afterwards: a sensor's days and
 from __future__ import annotations
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
+from scipy.fft import irfft, next_fast_len, prev_fast_len, rfft, rfftfreq
 
 from ml.history import Array
 
 ITERATIONS = 6
 WEEK = 168
-SPARE = 1.25  # surrogates are periodic: more is made than is handed out, and which part is drawn
+SPARE = 1.03  # surrogates are periodic: more is made than is handed out, and which part is drawn
 LOWEST_LINES = 4  # their mean stands for what is slower than the original is long
 
 
@@ -38,8 +38,9 @@ def _repeated(profile: Array, hours: int) -> Array:
 
 
 def _moving_alike(originals: Array, hours: int, chance: np.random.Generator) -> Array:
-    mirrored = np.concatenate([originals, originals[:, ::-1]], axis=1)
     needed = next_fast_len(int(hours * SPARE), real=True)
+    originals = originals[:, : prev_fast_len(min(originals.shape[1], -(-needed // 2)), real=True)]
+    mirrored = np.concatenate([originals, originals[:, ::-1]], axis=1)
     length = max(mirrored.shape[1], needed)
     if length > mirrored.shape[1] and len(originals) > 1:
         raise ValueError(f"{originals.shape[1]} hours of several channels do not make {hours}; use a longer series")
