@@ -13,7 +13,10 @@ SPARK_VENV := .venv-spark
 SPARK_READY := $(SPARK_VENV)/.ready
 INFRA_VENV := .venv-infra
 INFRA_READY := $(INFRA_VENV)/.ready
-REQUIREMENTS := requirements requirements-ml requirements-build requirements-dev requirements-spark requirements-infra
+EVIDENTLY_VENV := .venv-evidently
+EVIDENTLY_READY := $(EVIDENTLY_VENV)/.ready
+REQUIREMENTS := requirements requirements-ml requirements-build requirements-dev requirements-spark requirements-infra \
+	requirements-evidently
 
 .PHONY: help setup demo up train test unit test-spark check check-infra format bench docs lock clean
 
@@ -63,9 +66,10 @@ format: setup ## Format the code
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-bench: setup ## Measure ours beside the reference; writes .local/bench
+bench: setup $(EVIDENTLY_READY) ## Measure ours beside the reference; writes .local/bench
 	@$(PYTHON) scripts/bench_core.py
 	@$(PYTHON) scripts/bench_data.py
+	@$(PYTHON) scripts/bench_monitoring.py
 
 docs: setup ## Write the generated diagrams and references again
 	@$(PYTHON) scripts/draw_diagrams.py
@@ -80,7 +84,7 @@ lock: $(READY) ## Pin the requirements again, with hashes
 		--generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 
 clean: ## Remove what was installed and everything the embedded mode has kept
-	@rm -rf $(VENV) $(SPARK_VENV) $(INFRA_VENV) node_modules .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(SPARK_VENV) $(INFRA_VENV) $(EVIDENTLY_VENV) node_modules .local .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements-dev.txt
 	@$(UV) --version >/dev/null 2>&1 || scripts/make_venv.sh $(VENV)
@@ -92,6 +96,12 @@ $(NODE_READY): package-lock.json
 	@scripts/check_node.sh
 	@echo "Installing what comes from npm ..."
 	@npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(EVIDENTLY_READY): requirements-evidently.txt $(READY)
+	@echo "Installing Evidently, to measure beside it ..."
+	@$(UV) venv -q --clear --python $(PYTHON) $(EVIDENTLY_VENV)
+	@VIRTUAL_ENV=$(EVIDENTLY_VENV) $(UV) pip sync -q --require-hashes requirements-evidently.txt
 	@touch $@
 
 $(SPARK_READY): requirements-spark.txt $(READY)

@@ -21,12 +21,14 @@ TEXT_HEIGHT = 12
 
 @dataclass
 class Chart:
-    """A chart whose axes are fixed before anything is drawn. label says in words what it shows."""
+    """A chart whose axes are fixed before anything is drawn. label says in words what it shows; room is kept
+    free at its right end for the names of levels."""
 
     label: str
     x: tuple[float, float]
     y: tuple[float, float]
     width: int = WIDTH
+    room: int = RIGHT
     _drawn: list[Markup] = field(default_factory=list)
     _names: list[float] = field(default_factory=list)
 
@@ -51,17 +53,17 @@ class Chart:
         self._text((left + right) / 2, TOP - 8, text, "middle")
 
     def across(self, y: float, style: str, text: str) -> None:
-        """A level, with its name at its left end; nothing where it lies outside. Names that would meet move apart."""
+        """A level, with its name beside it; nothing where it lies outside. Names that would meet move apart."""
         if not self.y[0] <= y <= self.y[1]:
             return
         at = float(self._at_y(y))
         line = Markup('<path class="{}" d="M{} {:.1f}H{}"/>')
-        self._drawn.append(line.format(style, LEFT, at, self.width - RIGHT))
-        place = at - 4
+        self._drawn.append(line.format(style, LEFT, at, self.width - self.room))
+        place = at + 4
         while any(abs(place - other) < TEXT_HEIGHT for other in self._names):
             place -= TEXT_HEIGHT
         self._names.append(place)
-        self._text(LEFT + 4, place, text, "start")
+        self._text(self.width - self.room + 4, place, text, "start")
 
     def mark(self, x: float, text: str) -> None:
         """A moment, with its name."""
@@ -78,7 +80,7 @@ class Chart:
         scale = []
         for y in round_numbers(*self.y, 4):
             line = Markup('<path class="grid" d="M{} {:.1f}H{}"/>')
-            scale.append(line.format(LEFT, self._at_y(y), self.width - RIGHT))
+            scale.append(line.format(LEFT, self._at_y(y), self.width - self.room))
             self._text(LEFT - 6, self._at_y(y) + 4, f"{y:g}", "end")
         return Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}" style="max-width:{}px">{}</svg>').format(
             self.label, self.width, HEIGHT, self.width, Markup("").join([*scale, *self._drawn])
@@ -88,7 +90,7 @@ class Chart:
         self._drawn.append(Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, text))
 
     def _at_x(self, x: Any) -> Any:
-        return LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - RIGHT)
+        return LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - self.room)
 
     def _at_y(self, y: Any) -> Any:
         return HEIGHT - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - TOP - BOTTOM)

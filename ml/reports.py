@@ -120,11 +120,13 @@ def _timeline(readings: CircuitReadings, name: str, reference: Array, window: Ar
     before, now = daily_mean(reference[None, :])[0], daily_mean(window[None, :])[0]
     apart = (readings.window_start - readings.start).days
     last = apart + len(now)
-    chart = Chart(f"daily means of {name}, reference and window", (0, last), padded(np.concatenate([before, now])))
+    chart = Chart(
+        f"daily means of {name}, reference and window", (0, last), padded(np.concatenate([before, now])), room=70
+    )
     for number, (begin, end) in enumerate(pairwise(np.linspace(apart, last, windows + 1))):
         chart.span(float(begin), float(end), "window", "window" if windows == 1 else f"window {number + 1}")
     if np.isfinite(before).any():
-        chart.across(float(np.nanmedian(before)), "median", "reference median")
+        chart.across(float(np.nanmedian(before)), "median", "ref. median")
     chart.line(np.arange(len(before), dtype=np.float64) + 0.5, before, "reference")
     chart.line(apart + np.arange(len(now), dtype=np.float64) + 0.5, now, "now")
     chart.x_labels(_dates(readings.start, last))
@@ -166,11 +168,12 @@ def _error_line(page: CircuitPage) -> Markup:
         "error of each day's forecast beside the better naive forecast",
         (-0.5, float(days[-1]) + 0.5),
         padded(np.concatenate([mine, naive, levels]), from_zero=True),
+        room=110,
     )
     chart.across(limits.warn, "limit", f"warn {limits.warn:g}")
     chart.across(limits.critical, "limit", f"critical {limits.critical:g}")
     if found and found.expected_mae is not None:
-        chart.across(found.expected_mae, "median", f"backtest, or by chance {found.expected_mae:.2g}")
+        chart.across(found.expected_mae, "median", f"by chance {found.expected_mae:.2g}")
     chart.line(days, naive, "naive")
     chart.line(days, mine, "now")
     for before, after in pairwise(page.daily):

@@ -1,7 +1,8 @@
 """Measure monitoring beside its references; writes .local/bench/monitoring.json, and plots beside it.
 
 With --alarms, --loss or --speed only that part is measured anew; the other rows stay as they were. `--keep` also keeps
-everything for docs/benchmarks.md. The speed beside Evidently needs its environment: `make setup-evidently` once before.
+everything for docs/benchmarks.md. Beside Evidently needs its environment,
+which `make bench` sets up.
 """
 
 from __future__ import annotations
