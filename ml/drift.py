@@ -78,6 +78,11 @@ class CircuitReadings:
         """Days of the window."""
         return int(self.window.shape[1]) // DAY
 
+    @property
+    def apart(self) -> int:
+        """Days between the reference's end and the window."""
+        return (self.window_start - self.start).days - int(self.reference.shape[1]) // DAY
+
     def beside(self, column: str) -> tuple[Array, Array]:
         """Reference and window of a column; of the forecasts, beside the target's reference."""
         if column == FORECAST and self.forecast is not None:
@@ -173,7 +178,7 @@ def _pooled(candidates: Sequence[_Candidate], windows: int) -> dict[Basis, Null]
     standings: dict[Basis, list[Array]] = {basis: [np.empty(0)] for basis in Basis}
     for candidate in candidates:
         for basis, (past, _) in candidate.daily.items():
-            played = played_presents(past, candidate.readings.span)
+            played = played_presents(past, candidate.readings.span, candidate.readings.apart)
             standings[basis] += [standing(basis, before, now, windows)[0] for before, now in played]
     return {basis: Null(np.concatenate(found)) for basis, found in standings.items()}
 

@@ -91,14 +91,19 @@ def standing(
     return np.where(np.isfinite(standardised), standardised, np.nan), deviation
 
 
-def played_presents(past: Array, span: int) -> Iterator[tuple[Array, Array]]:
+def played_presents(past: Array, span: int, apart: int) -> Iterator[tuple[Array, Array]]:
     """Past and present within the reference: its last days play the present, then its first, since time runs both ways
-    alike where nothing changes; then the days next to those."""
+    alike where nothing changes; then the days next to those.
+
+    apart: days between the reference's end and the real present. They are left out here too, as far as half of the
+    reference remains: what wanders is the further away the longer it has been on its way.
+    """
     days = past.shape[1]
     for place in range(max(1, int(days * SET_ASIDE) // span)):
-        end = days - place * span
-        yield past[:, : end - span], past[:, end - span : end]
-        yield past[:, (place + 1) * span :], past[:, place * span : (place + 1) * span]
+        first, end = place * span, days - place * span
+        gap = max(0, min(apart, days // 2 - first - span))
+        yield past[:, : end - span - gap], past[:, end - span : end]
+        yield past[:, first + span + gap :], past[:, first : first + span]
 
 
 class Null:

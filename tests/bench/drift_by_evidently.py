@@ -2,7 +2,7 @@
 
 python drift_by_evidently.py TABLE WINDOW_BEGINS OUTPUT CIRCUITS
 
-Prints the processor seconds of reading and reports, without those of starting.
+Prints the processor seconds of reading, reports and pages, without those of starting.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def main(table: str, window_begins: str, output: str, circuits: str) -> None:
     for (sensor,), frame in list(by_sensor.items())[: int(circuits)]:
         reference = frame.filter(pl.col("date") < begins).drop("sensor_id", "date").to_pandas()
         window = frame.filter(pl.col("date") >= begins).drop("sensor_id", "date").to_pandas()
-        found[sensor] = Report([DataDriftPreset()]).run(window, reference).dict()
+        report = Report([DataDriftPreset()]).run(window, reference)
+        report.save_html(str(Path(output).with_name(f"{sensor}.html")))
+        found[sensor] = report.dict()
     Path(output).write_text(json.dumps(found, default=str))
     print(time.process_time() - began)
 

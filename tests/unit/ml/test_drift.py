@@ -12,7 +12,7 @@ from scipy import stats
 from ml.drift import CircuitReadings, judge_drift
 from ml.measures import measures
 from ml.monitor_messages import Basis, Change, ColumnFinding, Level, Role, Scope, Verdict
-from ml.windows import Null
+from ml.windows import Null, played_presents
 from shared.configuration import DriftLevels
 from tests.unit.ml.readings import COLUMNS, DAYS, changed, fleet, of_reference, of_window
 
@@ -228,3 +228,12 @@ def test_measures_are_those_of_scipy_and_none_where_there_is_nothing_to_measure(
     assert found.wasserstein_sd == pytest.approx(0.5, abs=0.06)
     assert 0 < found.jensen_shannon < 1 and found.psi > 0.1
     assert measures(np.full(10, np.nan), window) is None and measures(np.ones(10), window) is None
+
+
+def test_a_played_present_lies_as_far_from_its_past_as_the_real_one() -> None:
+    days = np.arange(100.0)[None, :]
+    (past, present), (later, first) = played_presents(days, span=10, apart=20)
+    assert (past[0, -1], present[0, 0]) == (69, 90)
+    assert (first[0, -1], later[0, 0]) == (9, 30)
+    shortest = min(past.shape[1] for past, _ in played_presents(days, span=10, apart=500))
+    assert shortest == 50
