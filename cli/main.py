@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import get_completion_class
 
-from cli import approvals, circuits, doctor, environments, operations, scoring, status, training
+from cli import approvals, circuits, doctor, environments, monitoring, operations, scoring, status, training
 from cli.context import At, Command, Group
 from scripts.fleet_api import DEFAULT_URL, ApiProblem, FleetApi
 
@@ -55,7 +55,7 @@ def token(at: At) -> None:
     click.echo(at.api.token())
 
 
-for module in (status, approvals, circuits, scoring, training, environments, operations, doctor):
+for module in (status, approvals, circuits, scoring, monitoring, training, environments, operations, doctor):
     for command in module.COMMANDS:
         fleet.add_command(command)
 

@@ -72,6 +72,9 @@ def test_status_says_what_needs_somebody_in_words_and_for_programs(fleet: Fleet)
         (["alerts"], "Alerts"),
         (["alerts", "--severity", "critical", "--plant", "P001"], "Alerts"),
         (["proposals"], "Proposals"),
+        (["drift"], "drift checks"),
+        (["drift", FIRST], f"drift of {FIRST}"),
+        (["performance", "P001"], "performance checks"),
         (["environments", "list"], "Environments"),
         (["environments", "preview", "1.1.0"], "nothing serves"),
         (["dead-letters"], "Dead letters"),
@@ -134,6 +137,7 @@ def test_the_launcher_runs_from_anywhere(api: Api, tmp_path: Path) -> None:
         (["alerts", "--severity", "grave"], "'warning', 'critical'"),
         (["approve", FIRST, "--comment", "x" * 1001], "1000 are taken"),
         (["train"], "--all"),
+        (["drift", "P1_"], "is no circuit or plant"),
         (["nothing"], "No such command"),
         (["explain", FIRST, "--as-of", "yesterday"], "a day such as 2026-01-31"),
     ],
@@ -169,6 +173,7 @@ def test_a_rehearsal_changes_nothing_and_says_what_would_be_sent(fleet: Fleet, a
         ["cancel", f"{FIRST}:1", "--reason", "wrong data"],
         ["score", FIRST, "--day", "2026-01-31"],
         ["score"],
+        ["performance", "P001", "--check", "--period", "2026-01"],
         ["environments", "release", "1.1.0"],
     ):
         code, shown, complained = fleet(*arguments, "--dry-run", "--json")
