@@ -382,7 +382,7 @@ def _nothing_is_left_over(world: World) -> None:
     assert not world.queue.messages and not world.queue.poisoned and not world.signals
     open_items = {(item.id, item.step) for item in _open_items(world)}
     for command in _pending_commands(world):
-        waits_for_people = (m.CheckDeadline, m.AskForProduction, LookAtChange)
+        waits_for_people = (m.CheckDeadline, m.RemindOfGate, m.AskForProduction, LookAtChange)
         assert isinstance(command, waits_for_people), f"{command.id} still waits"
     assert not [item for item in _open_items(world) if isinstance(item, FanOut) and not world.dead_letters()]
     assert not world.operations.running(SCORING) or open_items

@@ -125,7 +125,11 @@ def test_a_day_without_readings_says_how_far_they_go(world: World) -> None:
     world.run(minutes=5)
     found = standing(world, f"{CIRCUIT}@2026-01-31")
     assert found.waits_for == "readings up to 2026-01-31T00:00Z; the newest is of 2026-01-30T06:00Z"
-    assert {way.event: way.leads_to for way in found.ways} == {"ReadingsArrived": "scoring", "DeadlinePassed": "missed"}
+    assert {way.event: way.leads_to for way in found.ways} == {
+        "ReadingsArrived": "scoring",
+        "DeadlinePassed": "missed",
+        "ScoringCalledOff": "called off",
+    }
 
 
 def test_the_lake_says_what_its_etl_run_waits_for(world: World) -> None:
