@@ -13,9 +13,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OWN = re.compile(r"(?:python )?(?:scripts|monitoring)/[\w.]+|\./fleet\b|make\b|python -m (?:etl|local|ml)\.\w+")
 """How a line begins that runs something of this repository."""
-BESIDE = ("monitoring/check_model_performance.sh", "monitoring/check_data_drift.sh")
-AWAITED = tuple(name for name in BESIDE if not (ROOT / name).exists())
-"""Commands that are made beside this, until they are here."""
 
 
 def problems(command: str) -> list[str]:
