@@ -43,7 +43,7 @@ train: setup ## Train what a branch changed in config/: data, environment, train
 	@$(PYTHON) -m local.train $(if $(CHANGED),--changed "$(CHANGED)") $(if $(CIRCUITS),--circuits "$(CIRCUITS)")
 
 test: setup ## Every test
-	@$(PYTHON) -m pytest tests -n 3 --dist loadfile
+	@$(PYTHON) -m pytest tests -n 3 --dist loadfile --no-loadscope-reorder
 
 unit: setup ## The tests that run in seconds
 	@$(PYTHON) -m pytest tests/unit
