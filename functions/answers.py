@@ -42,7 +42,7 @@ else:
 class Shown(BaseModel):
     """Something that is shown to people and programs."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 class PageOf(Shown):

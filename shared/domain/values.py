@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 class Value(BaseModel):
     """A frozen record that refuses unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Stage(StrEnum):
