@@ -59,13 +59,13 @@ LetterId = Annotated[str, Field(pattern=i.DEAD_LETTER.whole, examples=[i.DEAD_LE
 class Query(BaseModel):
     """Parameters of a query; a field's description says what is allowed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Body(BaseModel):
     """A JSON body. Strict: a number is no text, and a text is no number."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 def _digits(text: Any) -> Any:

@@ -47,7 +47,7 @@ ENVIRONMENT_NAME = ENVIRONMENT
 class Frozen(BaseModel):
     """A value that cannot change after it was checked, and takes no key it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Hyperparameters(Frozen):

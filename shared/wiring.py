@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from shared.fleet_directory import FleetDirectory
 from shared.gate_answers import GateAnswers
 from shared.handlers import Ports
 from shared.hooks import Hooks
-from shared.identity import Tokens
 from shared.ledger import Ledger
 from shared.monitoring_pages import MonitoringPages
 from shared.overview import Overview
@@ -49,6 +48,8 @@ from shared.telemetry import OFF, Telemetry
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
+    from shared.tokens import Tokens
+
 
 @dataclass(frozen=True)
 class Wired:
@@ -67,7 +68,15 @@ class Wired:
     backlog: Backlog
     rescoring: Rescoring
     monitoring: MonitoringPages
-    tokens: Tokens
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Who verifies callers' tokens; made when the first one comes."""
+        from shared.tokens import Tokens
+
+        settings = self.settings
+        group_names = None if settings.mode == LOCAL else dict(settings.group_names)
+        return Tokens(settings.issuer, settings.audience, settings.keys_uri, settings.tenant, group_names)
 
     @property
     def sign_in(self) -> SignIn:
@@ -119,13 +128,6 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
         series=Series(application.ports.store, application.ports.lake, directory),
         rescoring=Rescoring(application, ledger),
         monitoring=MonitoringPages(application.ports.documents, application.ports.lake),
-        tokens=Tokens(
-            settings.issuer,
-            settings.audience,
-            settings.keys_uri,
-            settings.tenant,
-            None if settings.mode == LOCAL else dict(settings.group_names),
-        ),
     )
 
 

@@ -22,7 +22,8 @@ from local.issuer import LOCAL_ISSUER, TokenIssuer
 from local.ports import free_port
 from local.servers import ServerThread
 from shared.errors import Transient
-from shared.identity import NotSignedIn, Tokens
+from shared.identity import NotSignedIn
+from shared.tokens import Tokens
 
 AUDIENCE = "api://circuit-fleet"
 PEOPLE = """
