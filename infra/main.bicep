@@ -17,8 +17,6 @@ param location string
 @description('Where the test workspace lies: batch endpoints of test and production share quotas in one subscription.')
 param testSubscriptionId string = subscription().subscriptionId
 
-@description('Object id of the pipelines\' service principal.')
-param buildPrincipalId string
 @description('Object id of the group that operates the fleet; empty: nobody is given Reader.')
 param operatorsGroupId string = ''
 param alertEmails array
@@ -72,6 +70,7 @@ param addressPrefix string = '10.40.0.0/22'
 param endpointsPrefix string = '10.40.0.0/24'
 param appPrefix string = '10.40.1.0/24'
 
+var ownSubscriptionId = subscription().subscriptionId
 var prefix = '${name}-${environmentName}'
 var short = '${name}${environmentName}'
 var suffix = take(uniqueString(subscription().subscriptionId, prefix), 6)
@@ -197,6 +196,21 @@ module identities 'modules/identities.bicep' = {
   dependsOn: [
     coreGroup
   ]
+}
+
+module deployer 'modules/deployer.bicep' = {
+  name: '${prefix}-deployer'
+  params: {
+    principal: identities.outputs.deploy.principal
+  }
+}
+
+module testDeployer 'modules/deployer.bicep' = if (testSubscriptionId != ownSubscriptionId) {
+  name: '${prefix}-deployer'
+  scope: subscription(testSubscriptionId)
+  params: {
+    principal: identities.outputs.deploy.principal
+  }
 }
 
 module operators 'modules/operators.bicep' = {
@@ -340,7 +354,7 @@ module lakeAccess 'modules/lake_access.bicep' = {
       }
       {
         name: 'build'
-        principal: buildPrincipalId
+        principal: identities.outputs.build.principal
       }
     ]
     writers: [
@@ -370,7 +384,7 @@ module lakeAccess 'modules/lake_access.bicep' = {
       }
     ]
     etlPrincipal: synapse.outputs.principal
-    buildPrincipal: buildPrincipalId
+    deployPrincipal: identities.outputs.deploy.principal
   }
 }
 
@@ -421,8 +435,17 @@ module registry 'modules/registry.bicep' = {
     location: location
     tags: tags
     privateNetwork: privateNetwork
-    appPrincipal: identities.outputs.app.principal
-    buildPrincipal: buildPrincipalId
+    promoters: [
+      {
+        name: 'app'
+        principal: identities.outputs.app.principal
+      }
+      {
+        name: 'break-glass'
+        principal: identities.outputs.breakGlass.principal
+      }
+    ]
+    buildPrincipal: identities.outputs.build.principal
     scorers: [
       {
         name: 'scoring-test'
@@ -454,17 +477,24 @@ module devWorkspace 'modules/workspace.bicep' = {
     reached: reached
     cluster: clusters.dev
     clusterIdentity: identities.outputs.training
-    appPrincipal: identities.outputs.app.principal
-    appRoles: [
+    access: [
       {
-        name: 'fleet trainer'
+        name: 'app'
+        principal: identities.outputs.app.principal
+        roleName: 'fleet trainer'
         role: roles.outputs.trainer
+      }
+      {
+        name: 'break-glass'
+        principal: identities.outputs.breakGlass.principal
+        roleName: 'fleet describer'
+        role: roles.outputs.describer
       }
     ]
     clusterRoles: [
       'AzureML Data Scientist'
     ]
-    buildPrincipal: buildPrincipalId
+    buildPrincipal: identities.outputs.build.principal
     sparkPool: {
       subscription: subscription().subscriptionId
       group: '${prefix}-core'
@@ -494,10 +524,23 @@ module testWorkspace 'modules/workspace.bicep' = {
     reached: reached
     cluster: clusters.test
     clusterIdentity: identities.outputs.scoringTest
-    appPrincipal: identities.outputs.app.principal
-    appRoles: [
+    access: [
       {
-        name: 'fleet deployer'
+        name: 'app'
+        principal: identities.outputs.app.principal
+        roleName: 'fleet deployer'
+        role: roles.outputs.deployer
+      }
+      {
+        name: 'app'
+        principal: identities.outputs.app.principal
+        roleName: 'fleet scorer'
+        role: roles.outputs.scorer
+      }
+      {
+        name: 'break-glass'
+        principal: identities.outputs.breakGlass.principal
+        roleName: 'fleet deployer'
         role: roles.outputs.deployer
       }
     ]
@@ -523,15 +566,30 @@ module productionWorkspace 'modules/workspace.bicep' = {
     reached: reached
     cluster: clusters.production
     clusterIdentity: identities.outputs.scoringProduction
-    appPrincipal: identities.outputs.app.principal
-    appRoles: [
+    access: [
       {
-        name: 'fleet deployer'
+        name: 'app'
+        principal: identities.outputs.app.principal
+        roleName: 'fleet deployer'
         role: roles.outputs.deployer
       }
       {
-        name: 'fleet monitor'
+        name: 'app'
+        principal: identities.outputs.app.principal
+        roleName: 'fleet scorer'
+        role: roles.outputs.scorer
+      }
+      {
+        name: 'app'
+        principal: identities.outputs.app.principal
+        roleName: 'fleet monitor'
         role: roles.outputs.monitor
+      }
+      {
+        name: 'break-glass'
+        principal: identities.outputs.breakGlass.principal
+        roleName: 'fleet deployer'
+        role: roles.outputs.deployer
       }
     ]
   }
@@ -577,7 +635,8 @@ module appStorageAccess 'modules/app_storage_access.bicep' = {
         principal: identities.outputs.scoringProduction.principal
       }
     ]
-    buildPrincipal: buildPrincipalId
+    buildPrincipal: identities.outputs.build.principal
+    deployPrincipal: identities.outputs.deploy.principal
     topics: [
       {
         name: 'events-dev'
@@ -625,7 +684,6 @@ module topics 'modules/topics.bicep' = {
     privateNetwork: privateNetwork
     lakeId: lake.outputs.id
     appPrincipal: identities.outputs.app.principal
-    buildPrincipal: buildPrincipalId
   }
 }
 
@@ -641,7 +699,7 @@ module app 'modules/function_app.bicep' = {
     subnetId: privateNetwork ? network.outputs.appSubnetId : ''
     privateNetwork: privateNetwork
     maximumInstances: maximumInstances
-    buildPrincipal: buildPrincipalId
+    operatePrincipal: identities.outputs.operate.principal
     logsId: monitoring.outputs.logsId
     settings: union(loadJsonContent('generated/schedules.json'), {
       AzureWebJobsStorage__accountName: appStorage.outputs.name
@@ -894,6 +952,19 @@ output storageName string = appStorage.outputs.name
 output lakeName string = lake.outputs.name
 output synapseName string = synapse.outputs.name
 output appPrincipal string = identities.outputs.app.principal
+output deployPrincipal string = identities.outputs.deploy.principal
+@description('What pipelines/devops.yml needs of this estate: a file for scripts/set_up_devops.py --values.')
+output pipelines object = {
+  BUILD_CLIENT_ID: identities.outputs.build.client
+  OPERATE_CLIENT_ID: identities.outputs.operate.client
+  BREAK_GLASS_CLIENT_ID: identities.outputs.breakGlass.client
+  DEPLOY_CLIENT_ID: identities.outputs.deploy.client
+  FLEET_URL: 'https://${app.outputs.host}'
+  AZURE_TENANT_ID: tenant().tenantId
+  AZURE_SUBSCRIPTION_ID: subscription().subscriptionId
+  AZUREML_RESOURCE_GROUP: '${prefix}-ml-dev'
+  AZUREML_WORKSPACE: devWorkspace.outputs.name
+}
 output vaultUri string = vault.outputs.uri
 output topics object = {
   dev: devWorkspace.outputs.topicName

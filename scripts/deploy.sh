@@ -113,18 +113,22 @@ deploy_infra() {
 
 grant() {
     say "3 grants"
-    local role="Synapse Compute Operator" principal workspace held
-    principal=$(output appPrincipal) workspace=$(output synapseName)
-    held=0
+    grant_in_synapse "Synapse Compute Operator" "$(output appPrincipal)"
+    grant_in_synapse "Synapse Administrator" "$(output deployPrincipal)"
+    mark_shards
+}
+
+grant_in_synapse() { # ROLE, PRINCIPAL
+    local workspace held=0
+    workspace=$(output synapseName)
     if [[ $mode != dry-run ]]; then
-        held=$(az synapse role assignment list --workspace-name "$workspace" --role "$role" \
-            --assignee-object-id "$principal" --query 'length(@)' --output tsv)
+        held=$(az synapse role assignment list --workspace-name "$workspace" --role "$1" \
+            --assignee-object-id "$2" --query 'length(@)' --output tsv)
     fi
     if ((held == 0)); then
-        run az synapse role assignment create --workspace-name "$workspace" --role "$role" \
-            --assignee-object-id "$principal" --assignee-principal-type ServicePrincipal --output none
+        run az synapse role assignment create --workspace-name "$workspace" --role "$1" \
+            --assignee-object-id "$2" --assignee-principal-type ServicePrincipal --output none
     fi
-    mark_shards
 }
 
 mark_shards() { # the number of partitions is fixed for the life of the table: shared/wiring.py refuses another one

@@ -4,6 +4,7 @@ param appPrincipal string
 @description('Identities of clusters: {name, principal}.')
 param jobs array
 param buildPrincipal string
+param deployPrincipal string
 @description('Identities of topics: {name, principal}.')
 param topics array
 
@@ -26,11 +27,6 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' exist
 resource documents 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' existing = {
   parent: blobs
   name: 'fleet-documents'
-}
-
-resource deployments 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' existing = {
-  parent: blobs
-  name: 'deployments'
 }
 
 resource deadLetters 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' existing = {
@@ -113,16 +109,6 @@ resource buildDocuments 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-resource buildPackages 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, 'deployments', 'build', 'Storage Blob Data Contributor')
-  scope: deployments
-  properties: {
-    principalId: buildPrincipal
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Blob Data Contributor'])
-  }
-}
-
 resource buildWork 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, 'fleet-work', 'build', 'Storage Queue Data Message Sender')
   scope: work
@@ -138,6 +124,16 @@ resource buildState 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: stateTable
   properties: {
     principalId: buildPrincipal
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Table Data Contributor'])
+  }
+}
+
+resource deployState 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, 'fleetstate', 'deploy', 'Storage Table Data Contributor')
+  scope: stateTable
+  properties: {
+    principalId: deployPrincipal
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Table Data Contributor'])
   }

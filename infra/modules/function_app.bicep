@@ -11,7 +11,8 @@ param privateNetwork bool
 @description('What shared/settings.py and the function host read.')
 param settings object
 param maximumInstances int
-param buildPrincipal string
+@description('The identity that orders of the app, by its API: Azure CLI signs nobody in who sees nothing of the subscription.')
+param operatePrincipal string
 param logsId string
 
 var roles = loadYamlContent('../rbac.yml').roles
@@ -120,13 +121,13 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   }
 }
 
-resource publish 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(app.id, 'build', 'Website Contributor')
+resource seen 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(app.id, 'operate', 'Reader')
   scope: app
   properties: {
-    principalId: buildPrincipal
+    principalId: operatePrincipal
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Website Contributor'])
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.Reader)
   }
 }
 

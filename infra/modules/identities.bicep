@@ -8,6 +8,10 @@ var names = [
   'training'
   'scoring-test'
   'scoring-production'
+  'build'
+  'operate'
+  'break-glass'
+  'deploy'
 ]
 
 resource identities 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = [for name in names: {
@@ -35,4 +39,24 @@ output scoringProduction object = {
   id: identities[3].id
   principal: identities[3].properties.principalId
   client: identities[3].properties.clientId
+}
+output build object = {
+  id: identities[4].id
+  principal: identities[4].properties.principalId
+  client: identities[4].properties.clientId
+}
+output operate object = {
+  id: identities[5].id
+  principal: identities[5].properties.principalId
+  client: identities[5].properties.clientId
+}
+output breakGlass object = {
+  id: identities[6].id
+  principal: identities[6].properties.principalId
+  client: identities[6].properties.clientId
+}
+output deploy object = {
+  id: identities[7].id
+  principal: identities[7].properties.principalId
+  client: identities[7].properties.clientId
 }

@@ -5,7 +5,7 @@ param readers array
 @description('Who writes below some paths of it: {name, principal, paths}.')
 param writers array
 param etlPrincipal string
-param buildPrincipal string
+param deployPrincipal string
 
 var roles = loadYamlContent('../rbac.yml').roles
 var containerNames = [
@@ -95,11 +95,11 @@ resource etlLogs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-resource buildCode 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(account.id, 'code', 'build', 'Storage Blob Data Contributor')
+resource deployedCode 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, 'code', 'deploy', 'Storage Blob Data Contributor')
   scope: containers[2]
   properties: {
-    principalId: buildPrincipal
+    principalId: deployPrincipal
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Blob Data Contributor'])
   }

@@ -3,7 +3,8 @@ param name string
 param location string
 param tags object
 param privateNetwork bool
-param appPrincipal string
+@description('Who copies models and environments into it: {name, principal}.')
+param promoters array
 param buildPrincipal string
 @description('Identities of clusters that score: {name, principal}.')
 param scorers array
@@ -46,15 +47,15 @@ resource registry 'Microsoft.MachineLearningServices/registries@2025-06-01' = {
   }
 }
 
-resource promoter 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(registry.id, 'app', 'fleet promoter')
+resource promotion 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for promoter in promoters: {
+  name: guid(registry.id, promoter.name, 'fleet promoter')
   scope: registry
   properties: {
-    principalId: appPrincipal
+    principalId: promoter.principal
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', promoterRole)
   }
-}
+}]
 
 resource build 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(registry.id, 'build', 'AzureML Registry User')

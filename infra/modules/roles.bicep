@@ -28,6 +28,8 @@ resource roles 'Microsoft.Authorization/roleDefinitions@2022-04-01' = [for role 
 @description('Role definition names (GUIDs) by what rbac.yml calls them.')
 output trainer string = guid(subscription().id, prefix, 'fleet trainer')
 output deployer string = guid(subscription().id, prefix, 'fleet deployer')
+output scorer string = guid(subscription().id, prefix, 'fleet scorer')
+output describer string = guid(subscription().id, prefix, 'fleet describer')
 output monitor string = guid(subscription().id, prefix, 'fleet monitor')
 output promoter string = guid(subscription().id, prefix, 'fleet promoter')
 output registryReader string = guid(subscription().id, prefix, 'fleet registry reader')

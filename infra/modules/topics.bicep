@@ -5,19 +5,8 @@ param tags object
 param privateNetwork bool
 param lakeId string
 param appPrincipal string
-param buildPrincipal string
 
 var roles = loadYamlContent('../rbac.yml').roles
-var senders = [
-  {
-    name: 'app'
-    principal: appPrincipal
-  }
-  {
-    name: 'build'
-    principal: buildPrincipal
-  }
-]
 
 resource own 'Microsoft.EventGrid/topics@2025-02-15' = {
   // checkov:skip=CKV_AZURE_193: private endpoints are switched on by the parameter file (privateNetwork)
@@ -48,15 +37,15 @@ resource lake 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   }
 }
 
-resource send 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for sender in senders: {
-  name: guid(own.id, sender.name, 'EventGrid Data Sender')
+resource send 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(own.id, 'app', 'EventGrid Data Sender')
   scope: own
   properties: {
-    principalId: sender.principal
+    principalId: appPrincipal
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['EventGrid Data Sender'])
   }
-}]
+}
 
 output ownId string = own.id
 output ownName string = own.name

@@ -21,12 +21,11 @@ param reached array
 param cluster object
 @description('{id, principal} of the identity that the cluster runs as.')
 param clusterIdentity object
-param appPrincipal string
-@description('What the app may do here: {name in rbac.yml, role: role definition name (GUID)}.')
-param appRoles array
+@description('Who may do what here, by roles of roles.bicep: {name, principal, roleName in rbac.yml, role: GUID}.')
+param access array
 @description('Built-in roles of the cluster\'s identity in the workspace.')
 param clusterRoles array = []
-@description('The pipelines\' identity, where they work here; empty: nowhere.')
+@description('The identity of builds, where they work here; empty: nowhere.')
 param buildPrincipal string = ''
 @description('{subscription, group, workspace, pool, id} of the Spark pool to attach; empty: none.')
 param sparkPool object = {}
@@ -212,11 +211,11 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   }
 }
 
-resource appAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for one in appRoles: {
-  name: guid(workspace.id, 'app', one.name)
+resource workAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for one in access: {
+  name: guid(workspace.id, one.name, one.roleName)
   scope: workspace
   properties: {
-    principalId: appPrincipal
+    principalId: one.principal
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', one.role)
   }

@@ -54,9 +54,29 @@ def rights() -> str:
         *(block for name in matrix["principals"] for block in _principal(matrix, name)),
         "## Roles of our own",
         *(block for name, role in matrix["custom_roles"].items() for block in _role(name, role)),
+        "## What pipelines ask of Azure",
+        CALLS,
+        table(("Script", "On", "Action", "Known from"), _calls(matrix)),
         "## What Azure Resource Manager cannot give",
         table(("Who", "What", "By", "Why"), outside),
     )
+
+
+CALLS = """
+Beside the app's API, and what `scripts/deploy.sh` makes: every type of resource of `infra/`. A test holds these calls
+to the pipelines, to their identities' roles, and the roles to the calls.
+"""
+
+
+def _calls(matrix: dict[str, Any]) -> list[tuple[str, ...]]:
+    known = {"sent": "its requests", "believed": "what its clients do"}
+    return [
+        (f"`{script}`", one["scope"], f"`{action}`", known[how])
+        for script, calls in matrix["calls"].items()
+        for one in calls
+        for how in known
+        for action in one[how]
+    ]
 
 
 def _principal(matrix: dict[str, Any], name: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import yaml
 from tests.azure_services.server import Call
 
 MATRIX: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "infra" / "rbac.yml").read_text())
+BUILT_IN: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("built_in_roles.yml").read_text())
 PROVIDER = "Microsoft.MachineLearningServices"
 _RESOURCE = re.compile(rf".*/providers/{PROVIDER}/(workspaces|registries)/([^/]+)(?:/(.*))?", re.IGNORECASE)
 _DONE = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
@@ -45,6 +46,25 @@ def allows(role: str, right: Needed) -> bool:
     return any(fnmatch(right.action, action) for action in MATRIX["custom_roles"][role]["called"])
 
 
+def permits(role: str, action: str) -> bool:
+    """Whether a role lets its holder do something, for whatever reason it does. Case does not matter to Azure."""
+    if own := MATRIX["custom_roles"].get(role):
+        allowed, denied = [*own["called"], *own["invoking"]], []
+    else:
+        allowed, denied = BUILT_IN[role]["actions"], BUILT_IN[role].get("not_actions", [])
+    return _among(action, allowed) and not _among(action, denied)
+
+
+def sent(script: str, scope: str) -> set[str]:
+    """What `infra/rbac.yml` says that a pipeline's script itself sends there."""
+    (one,) = [one for one in MATRIX["calls"][script] if one["scope"] == scope]
+    return set(one["sent"])
+
+
+def _among(action: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(action.lower(), pattern.lower()) for pattern in patterns)
+
+
 def _of(call: Call) -> Needed | None:
     if call.service == "scoring":
         return Needed("scoring", f"{PROVIDER}/workspaces/batchEndpoints/score/action")
@@ -58,5 +78,9 @@ def _of(call: Call) -> Needed | None:
     if kind == "registries" and parts == ["import"]:
         return Needed(place, f"{PROVIDER}/registries/assets/write")
     types = parts[::2]
+    if kind == "registries" and types:  # of whatever type, they are assets there
+        return Needed(
+            place, f"{PROVIDER}/registries/assets/{'stage/write' if call.method == 'POST' else _DONE[call.method]}"
+        )
     done = f"{types.pop()}/action" if call.method == "POST" else _DONE[call.method]
     return Needed(place, "/".join([PROVIDER, kind, *types, done]))

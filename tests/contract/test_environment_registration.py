@@ -21,6 +21,7 @@ from shared.configuration import load_fleet
 from shared.errors import Permanent
 from tests.azure_services.codes import REGISTRY, WORKSPACE, Codes
 from tests.azure_services.definitions import SPECS, azureml
+from tests.azure_services.rights import needed, sent
 from tests.azure_services.server import AzureServices, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +77,15 @@ def test_a_registration_that_is_refused_says_why(azure: AzureServices) -> None:
     with pytest.raises(Permanent, match="403"):
         register_code(assets(azure, WORKSPACE), "1.1.0", FILES)
     assert register_code(assets(azure, WORKSPACE), "1.1.0", FILES) == "created"
+
+
+def test_the_builds_identity_is_said_to_need_just_what_registering_code_sends(azure: AzureServices) -> None:
+    for place in (WORKSPACE, REGISTRY):
+        register_code(assets(azure, place), "1.1.0", FILES)
+    asked = needed(logged.call for logged in azure.requests("arm"))
+    for scope, place in (("dev workspace", WORKSPACE), ("registry", REGISTRY)):
+        in_it = {right.action for right in asked if right.place == place.rpartition("/")[2]}
+        assert in_it == sent("scripts/register_environment.py", scope)
 
 
 @pytest.mark.skipif(not SPECS.is_dir(), reason="REFERENCE_DIR holds no REST definitions")

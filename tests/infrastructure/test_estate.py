@@ -131,10 +131,11 @@ def _role(each: Estate, id_: str) -> str:
 
 
 def _scope(id_: str) -> str:
-    group = re.fullmatch(r"/subscriptions/[^/]+/resourceGroups/[^/]+", id_)
     parts = id_.partition("/providers/")[2].split("/")
-    kind = "Microsoft.Resources/resourceGroups" if group else "/".join([parts[0], *parts[1::2]])
-    name = id_.rpartition("/")[2] if group else "/".join(parts[2::2])
+    kind, name = "/".join([parts[0], *parts[1::2]]), "/".join(parts[2::2])
+    if above := re.fullmatch(r"/subscriptions/([^/]+)(?:/resourceGroups/([^/]+))?", id_):
+        kind = f"Microsoft.Resources/{'resourceGroups' if above[2] else 'subscriptions'}"
+        name = above[2] or above[1]
     found = [
         label for label, scope in MATRIX["scopes"].items() if scope["type"] == kind and fnmatch(name, scope["name"])
     ]

@@ -14,7 +14,7 @@ from shared.adapters.azure.monitor_runner import AzureMonitorRunner, MonitoringJ
 from shared.errors import Permanent, Transient
 from tests.azure_services import synapse, training
 from tests.azure_services.definitions import azureml
-from tests.azure_services.rights import PROVIDER, allows, needed, unused
+from tests.azure_services.rights import PROVIDER, allows, needed, sent, unused
 from tests.azure_services.server import AzureServices, Call, Endpoint, Fault, Refused, Reply, Service
 
 
@@ -185,6 +185,9 @@ def test_the_application_has_the_rights_that_training_needs_and_no_others(azure:
     assert [right for right in asked if not allows("fleet trainer", right)] == []
     elsewhere = {f"{PROVIDER}/workspaces/{kind}/read" for kind in ("environments/versions", "data")}
     assert unused("fleet trainer", asked) <= elsewhere
+    assert {right.action for right in asked} == sent("scripts/train_circuits.py", "dev workspace"), (
+        "a build asks the same"
+    )
 
 
 class MonitoringWorkspace(Service):

@@ -15,6 +15,9 @@ from scripts import break_glass
 from scripts.break_glass import Action, NotDone, act, before, check
 from shared.configuration import load_fleet
 from shared.domain.values import Pair, Stage
+from tests.azure_services.arm import REGISTRY, AzureMlState, workspace_id
+from tests.azure_services.rights import needed, sent
+from tests.azure_services.server import AzureServices
 
 FLEET = load_fleet(CONFIG)
 CIRCUIT = "P001_C004"
@@ -37,16 +40,23 @@ def in_its_time(azure: AzurePlatform) -> Callable[[float], None]:
     return lambda seconds: azure.azure.clock.advance(timedelta(seconds=seconds))
 
 
-def test_a_model_goes_to_registry_test_and_production_past_the_app(azure_platform: AzurePlatform) -> None:
-    platform, sleep = azure_platform.models, in_its_time(azure_platform)
-    for number, stage in enumerate((None, Stage.TEST, Stage.PRODUCTION)):
-        wanted = action(stage, request=f"{number:032}")
-        act(platform, wanted, check(platform, FLEET, wanted), sleep)
-    for stage in (Stage.TEST, Stage.PRODUCTION):
-        deployed = platform.deployed(stage, CIRCUIT)
-        assert deployed and deployed.pair == Pair(model=1, environment="1.0.0")
-    with pytest.raises(NotDone, match="records no pair before it"):
-        before(platform, CIRCUIT)
+def test_a_model_goes_to_registry_test_and_production_past_the_app_with_just_the_rights_that_are_said() -> None:
+    state = AzureMlState()
+    with AzureServices(*state.services()) as azure:
+        past = AzurePlatform(azure, state)
+        platform, sleep = past.models, in_its_time(past)
+        for number, stage in enumerate((None, Stage.TEST, Stage.PRODUCTION)):
+            wanted = action(stage, request=f"{number:032}")
+            act(platform, wanted, check(platform, FLEET, wanted), sleep)
+        for stage in (Stage.TEST, Stage.PRODUCTION):
+            deployed = platform.deployed(stage, CIRCUIT)
+            assert deployed and deployed.pair == Pair(model=1, environment="1.0.0")
+        with pytest.raises(NotDone, match="records no pair before it"):
+            before(platform, CIRCUIT)
+        asked = needed(logged.call for logged in azure.requests())
+    workspaces = {f"{stage} workspace": {workspace_id(stage).rpartition("/")[2]} for stage in Stage}
+    for scope, names in {**workspaces, "registry": {"registry", REGISTRY}}.items():
+        assert {right.action for right in asked if right.place in names} == sent("scripts/break_glass.py", scope), scope
 
 
 @pytest.mark.parametrize(
