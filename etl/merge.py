@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import polars as pl
 import pyarrow as pa
@@ -60,9 +60,14 @@ class ChangeSummary:
 
 @dataclass(frozen=True)
 class Change(ChangeSummary):
-    """With the new state of every changed row: timestamp, date, sensor_id, features, and `is_new`."""
+    """With the new state of every changed row: timestamp, date, sensor_id, features, and `is_new`.
+
+    around: rows of the changed sensors that stay as they are, in the span of the change and `look_back` before it:
+    timestamp, sensor_id, features.
+    """
 
     rows: pl.DataFrame
+    around: pl.DataFrame
 
 
 def resolve_duplicates(readings: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
@@ -80,6 +85,7 @@ def merge(
     readings: pl.DataFrame,
     features: Sequence[str],
     metadata: Callable[[Change], Mapping[str, str]],
+    look_back: timedelta = timedelta(0),
 ) -> Change | None:
     """Bring readings (timestamp UTC, sensor_id, features; in order of arrival) into the table in at most one commit.
 
@@ -95,7 +101,7 @@ def merge(
             time.sleep(random.uniform(0.05, 0.2) * 2**attempt)
         try:
             table = open_table(table_uri, features)
-            change = _compare(table, rows, features)
+            change = _compare(table, rows, features, look_back)
             if change.version is None:
                 return change
             _commit(table, change, metadata(change))
@@ -132,10 +138,12 @@ def open_table(table_uri: str, features: Sequence[str]) -> DeltaTable:
     return table
 
 
-def _compare(table: DeltaTable, rows: pl.DataFrame, features: Sequence[str]) -> Change:
+def _compare(table: DeltaTable, rows: pl.DataFrame, features: Sequence[str], look_back: timedelta) -> Change:
     first, last = rows["date"].min(), rows["date"].max()
     stored = pl.scan_delta(table).filter(pl.col("date") >= first)
-    before = stored.filter(pl.col("date") <= last).select(*KEY, *features).collect()
+    since: datetime = rows["timestamp"].min() - look_back  # type: ignore[assignment, operator]
+    near = pl.scan_delta(table).filter(pl.col("date") >= since.date(), pl.col("date") <= last)
+    before = near.select(*KEY, *features).collect()
     joined = rows.join(before.with_columns(known=True), on=KEY, how="left", suffix=" before")
     merged = joined.with_columns(pl.coalesce(name, f"{name} before").alias(name) for name in features)
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name} before")) for name in features)
@@ -151,6 +159,7 @@ def _compare(table: DeltaTable, rows: pl.DataFrame, features: Sequence[str]) -> 
     closed = changed.join(newest, on="sensor_id").filter(pl.col("date") < pl.col("newest").dt.date())
     rewritten = _rewritten_values(closed, features)
     inserted = int(changed["is_new"].sum())
+    around = before.filter(pl.col("timestamp") >= since).join(changed, on="sensor_id", how="semi")
     return Change(
         table_id=str(table.metadata().id),
         version=None if changed.is_empty() else table.version() + 1,
@@ -177,6 +186,7 @@ def _compare(table: DeltaTable, rows: pl.DataFrame, features: Sequence[str]) -> 
         .sort("sensor_id", "column"),
         examples=_first_of_each_sensor(rewritten),
         rows=changed.select("timestamp", "date", "sensor_id", *features, "is_new"),
+        around=around.join(changed, on=KEY, how="anti").select("timestamp", "sensor_id", *features),
     )
 
 

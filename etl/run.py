@@ -65,7 +65,7 @@ def _run(
         _report(run_id, readings, policy, fleet, change).write(table_uri)
         return {"run_id": run_id, "report": report_path(table_uri, run_id)}
 
-    change = merge(table_uri, readings.rows, features, announce)
+    change = merge(table_uri, readings.rows, features, announce, quality.look_back(fleet))
     report = _report(run_id, readings, policy, fleet, change)
     if report.version is None:
         report.write(table_uri)
@@ -85,7 +85,9 @@ def _was_committed(table_uri: str, report: EtlReport) -> bool:
 
 
 def _report(run_id: str, readings: Readings, policy: Policy, fleet: Fleet, change: Change | None) -> EtlReport:
-    counts = quality.assess(change.rows, policy.features) if change and change.version is not None else {}
+    if change is None or change.version is None:
+        return build_report(run_id, change, {}, readings.rejected, fleet)
+    counts = quality.assess(change.rows, policy.features, change.around)
     return build_report(run_id, change, counts, readings.rejected, fleet)
 
 

@@ -25,6 +25,7 @@ from pyspark.sql import functions as F
 
 from etl.delta_log import commit_info
 from etl.merge import MergeConflict
+from etl.quality import look_back
 from etl.read_marks import ReadMarks, marks_uri, moved
 from etl.report import EtlReport, build_report, report_path, report_uri
 from etl.source_list import is_source_list, load_sources, newest_read
@@ -65,7 +66,7 @@ def run_etl(
         _write(files, table_uri, path, build_report(run_id, change, change.quality, readings.rejected, fleet))
         return {"run_id": run_id, "report": path}
 
-    change = merge(spark, table_uri, readings.rows, policy.features, announce)
+    change = merge(spark, table_uri, readings.rows, policy.features, announce, look_back(fleet))
     quality = change.quality if change and change.version is not None else {}
     report = build_report(run_id, change, quality, readings.rejected, fleet)
     if report.version is None:

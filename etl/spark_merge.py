@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import reduce
 from typing import Any
 
@@ -48,6 +48,7 @@ def merge(
     readings: DataFrame,
     features: Mapping[str, FeatureColumn],
     announce: Callable[[SparkChange], Mapping[str, str]],
+    look_back: timedelta = timedelta(0),
 ) -> SparkChange | None:
     """Bring readings into the table in at most one commit; see `etl.merge.merge`.
 
@@ -64,7 +65,7 @@ def merge(
             try:
                 table = _open_table(spark, table_uri, names)
                 version = _version(table)
-                change = compare(spark, table_uri, version, rows, features)
+                change = compare(spark, table_uri, version, rows, features, look_back)
                 if change.version is None:
                     return change
                 committed = _commit(spark, table, rows, change, announce(change), names)
@@ -72,7 +73,7 @@ def merge(
                 log.warning("commit to %s lost to another writer (attempt %d): %s", table_uri, attempt + 1, conflict)
                 continue
             if committed != change.version:
-                change = compare(spark, table_uri, committed - 1, rows, features)
+                change = compare(spark, table_uri, committed - 1, rows, features, look_back)
                 announce(change)
             return change
         raise MergeConflict(
@@ -83,14 +84,27 @@ def merge(
 
 
 def compare(
-    spark: SparkSession, table_uri: str, version: int, rows: DataFrame, features: Mapping[str, FeatureColumn]
+    spark: SparkSession,
+    table_uri: str,
+    version: int,
+    rows: DataFrame,
+    features: Mapping[str, FeatureColumn],
+    look_back: timedelta,
 ) -> SparkChange:
-    """What the resolved rows change in a version of the table."""
+    """What the resolved rows change in a version of the table; equal values are followed `look_back` before them."""
     names = list(features)
-    bounds = rows.agg(F.min("date").alias("first"), F.max("date").alias("last")).first()
+    since = F.min("timestamp") - F.lit(look_back)
+    bounds = rows.agg(
+        F.min("date").alias("first"),
+        F.max("date").alias("last"),
+        F.to_date(since).alias("near"),
+        _micros(since, "since"),
+    ).first()
     assert bounds is not None
-    stored = spark.read.format("delta").option("versionAsOf", version).load(table_uri)
-    stored = stored.filter(F.col("date") >= F.lit(bounds["first"]))
+    table = spark.read.format("delta").option("versionAsOf", version).load(table_uri)
+    stored = table.filter(F.col("date") >= F.lit(bounds["first"]))
+    near = table.filter(F.col("date").between(F.lit(bounds["near"]), F.lit(bounds["last"])))
+    near = near.filter(F.unix_micros("timestamp") >= bounds["since"]).select(*KEY, *names)
     before = stored.filter(F.col("date") <= F.lit(bounds["last"])).select(
         *KEY, F.lit(True).alias("known"), *(F.col(name).alias(f"{name} before") for name in names)
     )
@@ -103,7 +117,7 @@ def compare(
     )
     changed = merged.filter(F.col("is_new") | _differs(names)).cache()
     try:
-        return _summary(spark, table_uri, version, stored, changed, features)
+        return _summary(spark, table_uri, version, stored, changed, near, features)
     finally:
         changed.unpersist()
 
@@ -118,6 +132,7 @@ def _summary(
     version: int,
     stored: DataFrame,
     changed: DataFrame,
+    near: DataFrame,
     features: Mapping[str, FeatureColumn],
 ) -> SparkChange:
     newest = stored.groupBy("sensor_id").agg(F.max("timestamp").alias("newest"))
@@ -170,7 +185,7 @@ def _summary(
             "timestamp",
             "column",
         ),
-        quality=assess(changed, features),
+        quality=assess(changed, near.join(changed, KEY, "left_anti"), features),
     )
 
 
@@ -190,7 +205,7 @@ def _rewritten_values(closed: DataFrame, names: Sequence[str]) -> DataFrame:
     return values.select("sensor_id", "timestamp", "value.*")
 
 
-def assess(readings: DataFrame, features: Mapping[str, FeatureColumn]) -> dict[str, SensorQuality]:
+def assess(readings: DataFrame, around: DataFrame, features: Mapping[str, FeatureColumn]) -> dict[str, SensorQuality]:
     """Quality of readings per sensor_id; see `etl.quality.assess`."""
     in_order = Window.partitionBy("sensor_id").orderBy("timestamp")
     microseconds = F.unix_micros("timestamp") - F.lag(F.unix_micros("timestamp")).over(in_order)
@@ -206,7 +221,10 @@ def assess(readings: DataFrame, features: Mapping[str, FeatureColumn]) -> dict[s
             *(F.count_if(~F.col(n).between(f.minimum, f.maximum)).alias(f"range {n}") for n, f in features.items()),
         )
     )
-    runs = _longest_runs(readings, list(features))
+    columns = [*KEY, *features]
+    known = readings.select(*columns, F.lit(True).alias("touched"))
+    known = known.unionByName(around.select(*columns, F.lit(False).alias("touched")))
+    stuck = _stuck(known, list(features))
     found = {}
     for row in counts.orderBy("sensor_id").collect():
         sensor_id = row["sensor_id"]
@@ -216,18 +234,19 @@ def assess(readings: DataFrame, features: Mapping[str, FeatureColumn]) -> dict[s
             out_of_range={name: row[f"range {name}"] for name in features if row[f"range {name}"]},
             gaps=row["gaps"],
             missing_hours=int(row["missing_hours"]),
-            stuck={name: runs[sensor_id, name] for name in features if (sensor_id, name) in runs},
+            stuck={name: stuck[sensor_id, name] for name in features if (sensor_id, name) in stuck},
         )
     return found
 
 
-def _longest_runs(readings: DataFrame, names: Sequence[str]) -> dict[tuple[str, str], int]:
-    """Per sensor and column the longest run of equal values, missing ones skipped, where it is a stuck one."""
-    values = readings.select(
+def _stuck(known: DataFrame, names: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Per sensor and column the hours of the longest touched run of equal values, missing ones skipped."""
+    values = known.select(
         "sensor_id",
         "timestamp",
+        "touched",
         F.explode(F.array(*(F.struct(F.lit(name).alias("column"), F.col(name).alias("value")) for name in names))),
-    ).select("sensor_id", "timestamp", "col.*")
+    ).select("sensor_id", "timestamp", "touched", "col.*")
     in_order = Window.partitionBy("sensor_id", "column").orderBy("timestamp")
     begins = ~F.col("value").eqNullSafe(F.lag("value").over(in_order))
     longest = (
@@ -235,12 +254,13 @@ def _longest_runs(readings: DataFrame, names: Sequence[str]) -> dict[tuple[str, 
         .withColumn("begins", begins.cast("int"))
         .withColumn("run", F.sum("begins").over(in_order))
         .groupBy("sensor_id", "column", "run")
-        .count()
+        .agg(F.count_distinct(F.date_trunc("hour", "timestamp")).alias("hours"), F.bool_or("touched").alias("touched"))
+        .filter(F.col("touched"))
         .groupBy("sensor_id", "column")
-        .agg(F.max("count").alias("length"))
-        .filter(F.col("length") > STUCK_HOURS)
+        .agg(F.max("hours").alias("hours"))
+        .filter(F.col("hours") > STUCK_HOURS)
     )
-    return {(row["sensor_id"], row["column"]): row["length"] for row in longest.collect()}
+    return {(row["sensor_id"], row["column"]): row["hours"] for row in longest.collect()}
 
 
 def _micros(column: str | Column, name: str = "") -> Column:

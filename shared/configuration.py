@@ -136,7 +136,7 @@ class Monitoring(Frozen):
     out_of_range_rate: Rate = 0.05
     missing_rate: Rate = 0.1
     late_rate: Rate = 0.5
-    stuck_hours: int = Field(default=24, ge=7)
+    stuck_hours: int = Field(default=24, ge=7, le=30 * 24)
     mae: Threshold = Threshold(warn=0.15, critical=0.25)
     rmse: Threshold = Threshold(warn=0.20, critical=0.35)
     mape: Threshold = Threshold(warn=0.10, critical=0.20)

@@ -66,8 +66,8 @@ class QualityLimits(Value):
     """What a commit's readings of one circuit may be like; rates are between 0 and 1.
 
     `columns` are the circuit's own (none: all are judged). `missing_rate` is of the hours between the first reading and
-    the last, `late_rate` of the readings that came for days that were over; identical readings for longer than
-    `stuck_hours` are no measurement.
+    the last, `late_rate` of the readings that came for days that were over; one and the same value in the readings of
+    more hours than `stuck_hours` is no measurement.
     """
 
     columns: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ def _problems(counts: Mapping[str, float], rows: int, limits: QualityLimits) -> 
         yield f"late: {late / rows:.1%} came for days that were over (limit {limits.late_rate:.1%})"
     for column, hours in _by_column(counts, "stuck", limits.columns):
         if hours > limits.stuck_hours:
-            yield f"stuck: {column} did not change for {hours:.0f} hours (limit {limits.stuck_hours})"
+            yield f"stuck: {column} has not changed for {hours:.0f} hours or more (limit {limits.stuck_hours})"
 
 
 def _by_column(counts: Mapping[str, float], what: str, columns: Sequence[str]) -> list[tuple[str, float]]:

@@ -52,6 +52,28 @@ def test_a_run_reports_its_commit_and_the_commit_names_the_report(lake: Path) ->
     assert {name: sensor.last for name, sensor in report.sensors.items()} == dict(newest.iter_rows())
 
 
+def test_runs_of_three_hours_tell_how_long_a_sensor_has_been_stuck_and_when_it_is_no_more(tmp_path: Path) -> None:
+    circuit = next(iter(FLEET))
+    column = circuit.target_column
+    assert circuit.monitoring.stuck_hours == 24
+    hours_told = {}
+    for end in range(3, 61, 3):
+        hours = range(end - 3, end)
+        frame = pl.DataFrame(
+            {
+                "timestamp": [START + timedelta(hours=hour) for hour in hours],
+                "sensor_id": circuit.sensor_id,
+                column: [50.0 if 6 <= hour < 45 else 50.0 + hour / 100 for hour in hours],
+            }
+        )
+        (tmp_path / "landing").mkdir(exist_ok=True)
+        frame.write_parquet(tmp_path / "landing" / f"{end:03}.parquet")
+        quality = run(tmp_path, f"run-{end:03}").sensors[circuit.sensor_id].quality
+        assert quality.rows == 3
+        hours_told[end] = quality.stuck.get(column, 0)
+    assert {end: hours for end, hours in hours_told.items() if hours} == {end: end - 6 for end in range(15, 46, 3)}
+
+
 def test_a_run_that_changes_nothing_has_no_version_and_no_sensors(lake: Path) -> None:
     first = run(lake, "run-1")
     second = run(lake, "run-2")

@@ -141,6 +141,17 @@ def test_several_runs_with_duplicates_late_rows_nulls_and_changed_days_give_the_
     assert all(DeltaTable(table).version() == 2 for table in engines.tables.values())
 
 
+def test_a_stuck_sensor_is_followed_over_commits_of_three_hours_alike(engines: Engines) -> None:
+    found = []
+    for begin, end in ((0, 12), (12, 15), (15, 18)):
+        rows = [("A", h, 20.0 if 4 <= h < 15 else 20 + h / 10, h / 100) for h in range(begin, end) if h != 10]
+        engines.land(f"{end}.parquet", *rows)
+        found.append(engines.assert_same().sensors["A"].quality.stuck)
+    assert found == [{"temperature": 7}, {"temperature": 10}, {}]
+    engines.land("late.parquet", ("A", 10, 20.0, 0.1))
+    assert engines.assert_same().sensors["A"].quality.stuck == {"temperature": 11}, "the hour that was missing"
+
+
 def test_runs_up_to_a_time_agree(engines: Engines) -> None:
     engines.land("1.parquet", *(("A", hour, float(hour), 0.0) for hour in range(30)))
     report = engines.assert_same(until=START + timedelta(hours=10))

@@ -48,7 +48,7 @@ def test_a_verdict_names_every_column_that_breaks_a_limit() -> None:
     assert problems == (
         "nulls 50.0% of pressure (limit 5.0%)",
         "out of range 17.0% of temperature (limit 5.0%)",
-        "stuck: flow did not change for 90 hours (limit 24)",
+        "stuck: flow has not changed for 90 hours or more (limit 24)",
     )
 
 
@@ -72,7 +72,7 @@ def test_the_chance_of_a_count_is_the_same_exact_and_approximated() -> None:
         ({"rows": 72, "missing_hours": 24}, "gaps: 24 of 96 hours are missing (limit 10.0%)"),
         ({"rows": 2, "missing_hours": 1}, ""),
         ({"rows": 24, "stuck.temperature": 24}, ""),
-        ({"rows": 72, "stuck.temperature": 60}, "stuck: temperature did not change for 60 hours (limit 24)"),
+        ({"rows": 72, "stuck.temperature": 60}, "stuck: temperature has not changed for 60 hours or more (limit 24)"),
         ({"rows": 24, "late": 6}, ""),
         ({"rows": 24, "late": 24}, "late: 100.0% came for days that were over (limit 50.0%)"),
     ],

@@ -147,6 +147,19 @@ def test_only_the_days_of_the_change_are_rewritten(tmp_path: Path) -> None:
     assert len(after - before) == 1
 
 
+def test_no_day_is_read_that_lies_further_back_than_is_looked(tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    upsert(table, readings(*(("A", hour, 1.0, 0.1) for hour in range(96)), ("B", 90, 1.0, 0.1)))
+    for day in range(2):
+        for file in table.glob(f"date={(START + timedelta(days=day)).date()}/*.parquet"):
+            file.write_bytes(b"is not read")
+    change = merge(str(table), readings(("A", 96, 2.0, 0.1)), FEATURES, lambda _: {}, timedelta(hours=40))
+    assert change is not None and change.rows.height == 1
+    around = change.around.sort("timestamp")
+    assert around["timestamp"].to_list() == [START + timedelta(hours=hour) for hour in range(56, 96)]
+    assert around["sensor_id"].unique().to_list() == ["A"], "only of sensors that changed"
+
+
 def test_a_commit_that_loses_to_another_writer_is_compared_anew(tmp_path: Path) -> None:
     table = str(tmp_path / "t")
     upsert(table, readings(("A", 0, 1.0, 1.0)))
