@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from shared import records
+from shared.domain.alerts.causes import Cause, Severity
 from shared.domain.ledger import PUBLISHED, DayState
 from shared.domain.release import AWAITING, Phase
 from shared.domain.rules import Rules
@@ -28,6 +29,10 @@ OVERDUE_SHARE = 0.75
 """A step that has used more than this much of the time it is allowed is slow."""
 
 
+UNSAID = frozenset({Cause.PERFORMANCE, Cause.DRIFT, Cause.QUALITY, Cause.ENVIRONMENT_UPDATE, Cause.PROPOSAL})
+"""Causes of alerts that nothing else of a circuit shows: what comes of holds, days and releases is said of these."""
+
+
 class Show(StrEnum):
     """Which circuits are shown."""
 
@@ -35,6 +40,7 @@ class Show(StrEnum):
     UNDER_WAY = "under way"
     PEOPLE = "waits for people"
     HELD = "held"
+    ALERTED = "alerted"
 
 
 class Health(StrEnum):
@@ -229,6 +235,11 @@ def _said(
         said.append((Health.NONE if open_now else Health.WAIT, "nothing serves"))
     elif not summary["scoring"]:
         said.append((Health.BAD, "scoring is suspended"))
+    said += [
+        (Health.BAD if alert["severity"] == Severity.CRITICAL else Health.WARN, alert["reason"])
+        for alert in open_now.get("alerts", [])
+        if alert["cause"] in UNSAID
+    ]
     late = [state for state in days if state in (DayState.MISSING, DayState.FAILED)]
     if late:
         said.append((Health.BAD, f"{len(late)} of the last {len(days)} days without a forecast"))
@@ -245,8 +256,10 @@ def _is_shown(body: Mapping[str, Any], show: Show) -> bool:
             return any(release["phase"] in AWAITING for release in body["releases"])
         case Show.HELD:
             return bool(body["holds"] or body["discrepancies"])
+        case Show.ALERTED:
+            return bool(body.get("alerts"))
         case _:
-            return True
+            return bool(body["releases"] or body["rollbacks"])
 
 
 def _all(rows: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:

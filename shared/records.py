@@ -12,7 +12,7 @@ Keys within a shard's partition, in the order in which they sort:
     $gone|<circuit>          a circuit that the configuration has no more, and that is not retired
     $gate|<time>|<approval>  an open approval, oldest first
     $done|<newest first>|…   an ended release, newest first
-    $open|<circuit>          a circuit with a release, a rollback, a hold or a discrepancy open
+    $open|<circuit>          a circuit with a release, a rollback, a hold, a discrepancy or an alert open
     $act|<newest first>|…    what a person did, newest first
     $day|<day>|<run>         a scoring run in the ledger, by day and circuit
     $run|<kind>|<newest first>|… a monitoring run
@@ -398,6 +398,7 @@ def _open(items: Iterable[Item]) -> dict[str, Any]:
         "holds": [_named(item, ("by", "why")) for item in standing if isinstance(item, Hold)],
         "discrepancies": [_named(item, ("found", "recorded")) for item in standing if isinstance(item, Discrepancy)],
         "rollbacks": [_named(item, ("reason",)) for item in standing if isinstance(item, Rollback)],
+        "alerts": [_named(item, ("cause", "severity", "reason")) for item in standing if isinstance(item, Alert)],
     }
     return briefs if any(briefs.values()) else {}
 

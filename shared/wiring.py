@@ -92,10 +92,21 @@ class Wired:
 def wired() -> Wired:
     """The application as this machine's environment describes it; built once, on first use, by one thread."""
     with _building:
-        return _from_environment()
+        return _given or _from_environment()
+
+
+def serve(given: Wired | None) -> None:
+    """Have this process's triggers use an application that was built otherwise, such as one under a virtual clock.
+
+    None: what the environment describes, as ever.
+    """
+    global _given
+    with _building:
+        _given = given
 
 
 _building = Lock()
+_given: Wired | None = None
 
 
 @cache
@@ -110,8 +121,16 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
     directory = FleetDirectory(fleet, settings)
     slot_wait = timedelta(seconds=settings.slot_wait_seconds)
     application = Application(_ports(settings, fleet, client_options), directory, slot_wait, telemetry(environment))
-    ledger = Ledger(application.ports.store, directory, application.ports.clock)
-    queries = Queries(application.ports.store)
+    return wire_around(application, directory, settings, _limits(fleet))
+
+
+def wire_around(
+    application: Application, directory: FleetDirectory, settings: Settings, limits: Mapping[str, int]
+) -> Wired:
+    """What triggers need beside an application; `limits`: how many of each kind of slot there are."""
+    ports = application.ports
+    ledger = Ledger(ports.store, directory, ports.clock)
+    queries = Queries(ports.store)
     return Wired(
         settings=settings,
         application=application,
@@ -119,15 +138,13 @@ def wire(environment: Mapping[str, str], **client_options: Any) -> Wired:
         hooks=Hooks(application, settings.devops_project, settings.devops_gate_pipeline, settings.devops_hook_secret),
         queries=queries,
         gate_answers=GateAnswers(application, queries),
-        request_keys=RequestKeys(application.ports.store, application.ports.clock),
+        request_keys=RequestKeys(ports.store, ports.clock),
         ledger=ledger,
-        overview=Overview(application.ports.store, directory, ledger, application.ports.clock),
-        backlog=Backlog(
-            application.ports.store, application.ports.queue, application.slots, application.ports.clock, _limits(fleet)
-        ),
-        series=Series(application.ports.store, application.ports.lake, directory),
+        overview=Overview(ports.store, directory, ledger, ports.clock),
+        backlog=Backlog(ports.store, ports.queue, application.slots, ports.clock, limits),
+        series=Series(ports.store, ports.lake, directory),
         rescoring=Rescoring(application, ledger),
-        monitoring=MonitoringPages(application.ports.documents, application.ports.lake),
+        monitoring=MonitoringPages(ports.documents, ports.lake),
     )
 
 

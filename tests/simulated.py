@@ -174,6 +174,9 @@ class SimulatedLake:
         self.publications: Counter[tuple[str, str]] = Counter()
         self.findings: dict[str, Findings] = {}
         """What monitoring runs found, by where they wrote it."""
+        self.measured: Callable[[str, datetime], float] = lambda circuit, at: 51.0
+        self.forecast: Callable[[str, Pair, datetime], float] = lambda circuit, pair, at: 50.0
+        """What a circuit's sensor read in an hour, and what a pair forecast for it, five to either side."""
         self._reports: dict[str, Mapping[str, Any]] = {}
 
     def commit(
@@ -266,18 +269,22 @@ class SimulatedLake:
         return f"memory://predictions/{circuit}/{day}"
 
     def read_forecast(self, uri: str) -> Sequence[ForecastPoint]:
-        circuit, _, day = uri.removeprefix("memory://predictions/").partition("/")
-        made = self.attempts.get(self.published.get((circuit, day), uri))
+        kind, *way = uri.removeprefix("memory://").split("/")
+        circuit = way[0] if kind == "predictions" else way[1]
+        made = self.attempts.get(self.published.get((circuit, way[-1]), uri))
         if made is None:
             return []
         origin = datetime.fromisoformat(str(made.origin))
-        return [ForecastPoint(origin + timedelta(hours=hour), 50.0, 45.0, 55.0) for hour in range(1, 25)]
+        hours = [origin + timedelta(hours=hour) for hour in range(1, 25)]
+        values = [(at, self.forecast(circuit, made.pair, at)) for at in hours]
+        return [ForecastPoint(at, value, value - 5, value + 5) for at, value in values]
 
     def hourly_readings(
         self, sensor_id: str, column: str, first: datetime, last: datetime
     ) -> Sequence[tuple[datetime, float]]:
         hours = int((last - first) / timedelta(hours=1))
-        return [(first + timedelta(hours=hour), 51.0) for hour in range(hours + 1)]
+        circuit, times = sensor_id.removeprefix("SENSOR_"), [first + timedelta(hours=hour) for hour in range(hours + 1)]
+        return [(at, self.measured(circuit, at)) for at in times]
 
 
 @dataclass(frozen=True)

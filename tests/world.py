@@ -28,7 +28,7 @@ from shared.domain.scoring import ScoringRun
 from shared.domain.update import EnvironmentUpdate, update_id
 from shared.domain.values import ENVIRONMENT, Gate, is_circuit
 from shared.errors import Transient
-from shared.handlers import Ports
+from shared.handlers import Directory, Ports
 from shared.ports import ApprovalChannel, MonitoringOrder, Row, StateStore
 from shared.queries import Queries
 from shared.relay import Work
@@ -137,7 +137,7 @@ class World:
         approvals: ApprovalChannel | None = None,
     ) -> None:
         self.fleet = fleet or Fleet()
-        self.circuits = tuple(self.fleet.names)
+        self.circuits = tuple(self.fleet.circuits())
         """Every circuit that was ever configured."""
         self.telemetry = telemetry
         self.clock = VirtualClock(at)
@@ -188,9 +188,12 @@ class World:
             webhooks=through(self.webhooks, "post"),
             config_repository=through(self.repository, "open_change"),
         )
-        app = Remembering(ports, self.fleet, telemetry=self.telemetry)
+        app = Remembering(ports, self._directory(), telemetry=self.telemetry)
         app.facts, app.done, app.given_up = self.facts, self.done, self.given_up
         return app
+
+    def _directory(self) -> Directory:
+        return self.fleet
 
     def restart(self) -> None:
         """A new application goes on from what is there, with the configuration as it is now."""

@@ -2,108 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Response, expect
 
 from shared.domain.environment import messages as e
 from shared.domain.values import ENVIRONMENT
 from shared.relay import Work
-from tests.e2e.conftest import ENGINEER, ROOT, STRANGER, Api, until
+from tests.e2e.conftest import ENGINEER, STRANGER, Api, until
+from tests.e2e.screens import Screen, chromium, needs_chromium, screens_of
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SCREENSHOTS = ROOT / ".local" / "screenshots"
-AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-NAMES = {ENGINEER: "Erik Lindqvist", STRANGER: "Sam Visser"}
 FIRST, SECOND, THIRD = "P001_C001", "P001_C002", "P002_C001"
-HOSTILE = '<img src="nowhere" onerror="window.harmed = true"><script>window.harmed = true</script>'
-FROM_OUTSIDE = {"reason", "why", "comment", "name", "by", "note", "says", "username", "trainer", "trained_by", "error"}
-FROM_OUTSIDE |= {"change_summary", "pr_author", "model_hash", "naive", "holder", "source", "text", "rollback"}
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium, as .ci/run does"
-)
-
-
-class Screen:
-    """A person at the dashboard. What the browser complains about is kept: scripts that were refused, errors."""
-
-    def __init__(self, api: Api, page: Page) -> None:
-        self._api = api
-        self.page = page
-        self.complaints: list[str] = []
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                self.complaints.append(message.text)
-                if message.type == "error" and "Failed to load resource" not in message.text
-                else None
-            ),
-        )
-
-    def open(self, path: str = "") -> Screen:
-        """Load a page's address; whoever was signed in still is."""
-        self.page.goto(f"{self._api.runtime.url}/api/dashboard{f'/{path}' if path else ''}")
-        return self
-
-    def sign_in(self, person: str = ENGINEER) -> Screen:
-        self.page.get_by_role("button", name="Sign in").click()
-        self.page.get_by_role("button", name=NAMES[person]).click()
-        expect(self.page.get_by_role("heading", level=1)).to_be_visible()
-        return self
-
-    def visit(self, path: str) -> Page:
-        """Move to a page as its links do, without loading anew; returns when everything is there."""
-        address = f"/api/dashboard{f'/{path}' if path else ''}"
-        self.page.evaluate(
-            "to => { history.pushState(null, '', to); dispatchEvent(new Event('dashboard:moved')) }", address
-        )
-        expect(self.page.get_by_role("heading", level=1)).to_be_focused()
-        expect(self.page.get_by_text("Loading …")).to_have_count(0)
-        return self.page
-
-    def go(self, link: str) -> Screen:
-        self.page.get_by_role("navigation", name="Pages").get_by_role("link", name=link).click()
-        expect(self.page.get_by_role("heading", level=1)).to_contain_text(link)
-        return self
-
-    def keep(self, name: str) -> None:
-        """A picture, for people who look at what a build made."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
 def screens(api: Api, browser: Browser) -> Iterator[Callable[..., Screen]]:
-    """Opens screens, each with a browser's memory of its own; none may have had anything to complain about."""
-    opened: list[Screen] = []
-
-    def open_screen(**options: Any) -> Screen:
-        context = browser.new_context(
-            timezone_id="Europe/Berlin", locale="en-GB", viewport={"width": 1400, "height": 900}, **options
-        )
-        context.set_default_timeout(20_000)
-        opened.append(Screen(api, context.new_page()))
-        return opened[-1]
-
-    yield open_screen
-    for screen in opened:
-        screen.page.context.close()
-    assert [screen.complaints for screen in opened if screen.complaints] == []
+    with screens_of(api.runtime.url, browser) as open_screen:
+        yield open_screen
 
 
 @pytest.fixture
@@ -297,10 +222,10 @@ def test_a_dead_letter_is_replayed_and_one_that_cannot_be_says_why(api: Api, scr
     harmless = e.LookForEnvironments(root=ENVIRONMENT, item=ENVIRONMENT, step=0, source="test.dashboard")
     letters = api.wired.application.dead_letters
     letters.record("work", "the platform did not answer", {"work": Work(harmless).to_json()})
-    letters.record("work", f"cannot be read {HOSTILE}", {"work": "{}"})
+    letters.record("work", "cannot be read <script>window.harmed = true</script>", {"work": "{}"})
     page = screen.go("Operations").page
     dead = page.get_by_role("region", name="Dead letters", exact=True).first
-    expect(dead.get_by_text(HOSTILE)).to_be_visible()
+    expect(dead.get_by_text("<script>window.harmed = true</script>")).to_be_visible()
 
     dead.get_by_role("row", name=re.compile("cannot be read")).get_by_role("button", name="Replay").click()
     page.get_by_role("dialog").get_by_role("button", name="Replay").click()
@@ -314,39 +239,6 @@ def test_a_dead_letter_is_replayed_and_one_that_cannot_be_says_why(api: Api, scr
 
 
 # ------------------------------------------------------------------------------------------------- for whoever reads it
-
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-PAGES = ("", f"circuits/{FIRST}", f"releases/{FIRST}:1", "approvals", "environments", "ledger", "audit", "operations")
-
-
-def test_every_page_can_be_read_by_everybody_in_light_and_in_dark(screens: Callable[..., Screen]) -> None:
-    screen = screens(bypass_csp=True).open().sign_in()  # so that axe may be put into the page
-    screen.page.add_script_tag(path=AXE)
-    found: list[str] = []
-    for path in reversed(PAGES):  # the first one is there already
-        name = path.partition("/")[0] or "fleet"
-        page = screen.visit(path)
-        for scheme in SCHEMES:
-            page.emulate_media(color_scheme=scheme)
-            rules = "{resultTypes: ['violations']" + (", runOnly: ['color-contrast']}" if scheme == "dark" else "}")
-            violations = page.evaluate(f"axe.run(document, {rules}).then(found => found.violations)")
-            found += [
-                f"{name}, {scheme}: {each['id']} ({each['impact']}): {each['nodes'][0]['html'][:150]}"
-                for each in violations
-                if each["impact"] in ("serious", "critical")
-            ]
-            screen.keep(f"{name}-{scheme}")
-    assert found == []
-
-
-def test_every_page_fits_a_narrow_screen(screens: Callable[..., Screen]) -> None:
-    screen = screens().open().sign_in()
-    screen.page.set_viewport_size({"width": 390, "height": 800})
-    for path in reversed(PAGES):  # the first one is there already
-        page = screen.visit(path)
-        wider = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        screen.keep(f"{path.partition('/')[0] or 'fleet'}-narrow")
-        assert wider <= 0, f"{path or 'fleet'} is {wider} pixels too wide"
 
 
 def test_everything_is_reached_by_keyboard(screen: Screen) -> None:
@@ -365,35 +257,6 @@ def test_everything_is_reached_by_keyboard(screen: Screen) -> None:
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page.get_by_role("button", name="Stop the fleet")).to_be_focused()
-
-
-def hostile(value: Any, name: str = "") -> Any:
-    """An answer in which every text that somebody outside may have written ends with a script."""
-    if isinstance(value, dict):
-        return {key: hostile(each, key if name != "tags" else "text") for key, each in value.items()}
-    if isinstance(value, list):
-        return [hostile(each, name) for each in value]
-    return f"{value} {HOSTILE}" if isinstance(value, str) and name in FROM_OUTSIDE else value
-
-
-def test_scripts_in_tags_comments_and_names_are_shown_as_text(screens: Callable[..., Screen]) -> None:
-    screen = screens(bypass_csp=True).open().sign_in()  # the policy would stop them; here the pages themselves must
-
-    def poisoned(route: Route) -> None:
-        answer = route.fetch()
-        if "json" not in answer.headers.get("content-type", ""):
-            route.fulfill(response=answer)
-            return
-        route.fulfill(response=answer, body=json.dumps(hostile(answer.json())))
-
-    for part in ("overview", "circuits", "releases", "approvals", "ledger", "audit", "fleet", "dead-letters", "alerts"):
-        screen.page.route(f"**/api/{part}**", poisoned)
-    for path in reversed(PAGES):  # the first one is there already
-        page = screen.visit(path)
-        assert page.evaluate("window.harmed === undefined && !document.querySelector('img[src=nowhere]')"), path
-    shown = screen.visit(f"releases/{FIRST}:1")
-    expect(shown.get_by_text('onerror="window.harmed = true"').first).to_be_visible()
-    screen.page.unroute_all(behavior="ignoreErrors")
 
 
 def test_times_are_local_with_utc_beside_them(screen: Screen) -> None:

@@ -11,6 +11,9 @@ import pytest
 from shared.adapters.local.state_store import MemoryStateStore
 from shared.dead_letters import DeadLetters
 from shared.domain import messages as m
+from shared.domain.monitoring import messages as mm
+from shared.domain.performance import PerformancePhase
+from shared.domain.period import Every, period_of
 from shared.errors import Invalid
 from shared.ledger import Ledger
 from shared.overview import WIDEST_PAGE, Overview, Show
@@ -67,6 +70,17 @@ def test_a_circuit_is_well_once_it_serves_and_has_scored(world: World) -> None:
     found = at_a_glance(world)
     assert (found["health"], found["says"], found["verified"], found["releases"]) == ("good", [], True, [])
     assert list(found["days"].values()) == ["done"]
+
+
+def test_a_circuit_whose_model_got_worse_is_not_well(world: World) -> None:
+    world.go_live()
+    finding = mm.Finding(verdict=PerformancePhase.CRITICAL, reason="mae 0.31 (critical 0.25)", model=1)
+    period = period_of(Every.MONTH, world.now().date())
+    world.told(mm.PerformanceJudged(root=CIRCUIT, run="run-1", period=period, finding=finding))
+    world.run(minutes=1)
+    assert says(world) == ("bad", ["mae 0.31 (critical 0.25)"])
+    assert [found["circuit"] for found in overview(world).circuits(10, show=Show.ALERTED).entries] == [CIRCUIT]
+    assert overview(world).circuits(10, show=Show.UNDER_WAY).entries == []
 
 
 def test_a_gate_a_hold_and_a_day_without_forecast_are_said_the_worst_first(world: World) -> None:

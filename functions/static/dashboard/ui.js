@@ -44,6 +44,8 @@ const TONES = {
   "waiting for test": "wait",
   "waiting for readings": "wait",
   live: "good",
+  settled: "good",
+  tested: "good",
   scored: "good",
   done: "good",
   lifted: "none",
@@ -63,6 +65,8 @@ const TONES = {
   "rolled back": "bad",
   superseded: "none",
   cancelled: "none",
+  left: "none",
+  "called off": "none",
 };
 export const toneOf = (phase) => TONES[phase] ?? "busy";
 export const Phase = ({ phase }) => html`<${Badge} tone=${toneOf(phase)}>${phase}<//>`;

@@ -118,7 +118,7 @@ function Open({ approval, refresh }) {
   const [seen, setSeen] = useState(approval);
   const changed = seen.digest !== approval.digest;
   const { evidence } = seen;
-  const model = Boolean(evidence.candidate);
+  const model = Boolean(evidence.lineage); // an environment has none
   const candidate = useView(model ? `releases/${encodeURIComponent(approval.release)}` : null, 0);
   const champion = useView(model && evidence.champion ? `releases/${approval.circuit}:${evidence.champion.model}` : null, 0);
   return html`<div>
@@ -133,7 +133,7 @@ function Open({ approval, refresh }) {
         <div class="stack">
         <${Facts} facts=${[
           ["Circuit", model ? html`<${CircuitLink} circuit=${approval.circuit} />` : "the whole fleet"],
-          ["Release", model ? html`<${ReleaseLink} release=${approval.release} />` : approval.release],
+          ["Release", model ? html`<${ReleaseLink} release=${approval.release} />` : html`<${Link} to=${`environments/${evidence.candidate.environment}`}>${approval.release}<//>`],
           ["Candidate", model && html`<${Pair} pair=${evidence.candidate} />`],
           ["Serves now", model && html`<${Pair} pair=${evidence.champion} />`],
           ["Trained by", evidence.trained_by ?? approval.trained_by],
@@ -151,7 +151,7 @@ function Open({ approval, refresh }) {
       ${candidate.data?.test?.output_uri && html`<${Section} id="test" title="Test inference"><${TestForecast} release=${approval.release} test=${candidate.data.test} /><//>`}
       ${champion.data && candidate.data && html`<${Section} id="changed" title="What changed since the champion"><${Changed} candidate=${candidate.data.tags} champion=${champion.data.tags} /><//>`}
       <${Section} id="lineage" title="Where it comes from"><${Lineage} circuit=${approval.circuit} release=${approval.release} lineage=${evidence.lineage} /><//>`}
-    ${!model && html`<${Section} id="evidence" title="Evidence"><${Plain} value=${evidence} /><//>`}
+    ${!model && html`<${Section} id="evidence" title="What it would do"><${Plain} value=${{ live_now: evidence.live, preview: evidence.preview, tests: evidence.tests, tags: evidence.candidate.tags }} /><//>`}
     <details><summary>The evidence as it is approved, digest ${seen.digest.slice(0, 12)} …</summary><pre tabindex="0">${JSON.stringify(evidence, null, 2)}</pre></details>`;
 }
 

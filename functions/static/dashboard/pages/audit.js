@@ -4,7 +4,7 @@ import { html, useState } from "../../vendor/htm-preact.js";
 import { useView } from "../api.js";
 import { Lineage } from "../evidence.js";
 import { words } from "../history.js";
-import { goWith } from "../router.js";
+import { Link, goWith } from "../router.js";
 import { Time, When, utcDay } from "../times.js";
 import { Badge, CircuitLink, Facts, Heading, Loaded, Pager, Pair, Phase, ReleaseLink, Section, Table } from "../ui.js";
 
@@ -19,7 +19,7 @@ export default function Audit({ query }) {
       <${Loaded} view=${view}>${({ acts, continuation }) => html`
         ${acts.length === 0 ? html`<p class="soft">Nobody did anything${date && ` up to ${date}`}.</p>` : html`<${Table} label="Who did what" head=${["When", "Who", "What", "About", "Said", "Moved"]}>
           ${acts.map((one) => html`<tr key=${`${one.at}${one.by}${one.act}${one.root}`}>
-            <td><${Time} at=${one.at} /></td><td>${one.by}</td>
+            <td><${Time} at=${one.at} /></td><td class="whole">${one.by}</td>
             <td>${one.decision ? html`<${Badge} tone=${one.decision === "approve" ? "good" : "bad"}>${one.decision === "approve" ? "approved" : "rejected"}<//>` : words(one.act)}</td>
             <td><${About} act=${one} /></td>
             <td>${one.comment || one.reason}</td>
@@ -35,7 +35,8 @@ function About({ act }) {
   const item = act.approval.split(":").slice(0, -2).join(":") || act.moved[0]?.item || act.root;
   if (/^[A-Za-z0-9]+_[A-Za-z0-9]+:[0-9]+$/.test(item)) return html`<${ReleaseLink} release=${item} />`;
   if (/^[A-Za-z0-9]+_[A-Za-z0-9]+$/.test(act.root)) return html`<${CircuitLink} circuit=${act.root} />`;
-  return item;
+  const environment = /^sensor-forecast-env:([^!]+)/.exec(item);
+  return environment ? html`<${Link} to=${`environments/${environment[1]}`}>${item}<//>` : item;
 }
 
 /** What served a circuit on a day, and why. */
@@ -61,7 +62,7 @@ function AsOf({ query, today }) {
         ["Trained by", one.release?.trained_by],
       ]} />
       ${one.release && html`<h3>Approved by</h3><${Table} label="Answers" head=${["When", "Who", "Answer", "Comment", "Evidence"]}>
-        ${one.release.answers.map((answer) => html`<tr><td><${Time} at=${answer.at} /></td><td>${answer.person}</td><td>${answer.decision}<span class="soft">${answer.approval}</span></td><td>${answer.comment}</td><td><code>${answer.digest?.slice(0, 12)}</code></td></tr>`)}<//>
+        ${one.release.answers.map((answer) => html`<tr><td><${Time} at=${answer.at} /></td><td class="whole">${answer.person}</td><td>${answer.decision}<span class="soft">${answer.approval}</span></td><td>${answer.comment}</td><td><code>${answer.digest?.slice(0, 12)}</code></td></tr>`)}<//>
         <h3>Where it came from</h3><${Lineage} circuit=${circuit} release=${one.release.id} lineage=${one.release.data} pair=${one.pair} />`}
       <h3>Scorings of the day</h3>
       ${one.scorings_of_the_day.length === 0 ? html`<p class="soft">None ended that day.</p>` : html`<${Table} label="Scorings of the day" head=${["Run", "Stands", "Model", "Delta version", "File"]}>

@@ -9,6 +9,7 @@ import { useRefusal } from "../me.js";
 import { Link } from "../router.js";
 import { Deadline, Time, When, daysBefore, localTime, utcDay } from "../times.js";
 import { Badge, Empty, Failure, Heading, Loaded, Notice, OrderButton, Pair, Phase, ReleaseLink, Section, Table } from "../ui.js";
+import { Alerts, Proposals } from "./fleet.js";
 
 const ENDED = ["live", "rejected", "expired", "failed", "errored", "superseded", "cancelled", "rolled back"];
 
@@ -32,6 +33,7 @@ export default function Circuit({ circuit }) {
         </div>
       </div>
       ${hold && html`<${Notice} tone="warn"><b>On hold</b> by ${hold.by}: ${hold.why} (<${When} at=${hold.since} />)<//>`}
+      <${Trouble} circuit=${one} done=${again} />
       <${Sides} circuit=${one} candidate=${candidate} />
       <${Forecasts} circuit=${circuit} serving=${one.serving} />
       <div class="columns">
@@ -49,6 +51,18 @@ export default function Circuit({ circuit }) {
         </div>`}<//><//>
       </div>`;
   }}<//>`;
+}
+
+/** Its alerts, and what it is offered because of them. */
+function Trouble({ circuit, done }) {
+  const alerts = circuit.open.filter((item) => item.cause).map((item) => ({ ...item, root: circuit.id }));
+  const offered = circuit.open.filter((item) => item.remedy);
+  if (alerts.length + offered.length === 0) return null;
+  return html`<${Section} id="trouble" title="Needs somebody now"><ul class="needs">
+    <${Alerts} alerts=${alerts} severity="critical" tone="bad" refresh=${done} />
+    <${Proposals} offered=${offered} refresh=${done} />
+    <${Alerts} alerts=${alerts} severity="warning" tone="warn" refresh=${done} />
+  </ul><//>`;
 }
 
 function Actions({ circuit, hold, done }) {
@@ -87,12 +101,13 @@ function Sides({ circuit, candidate }) {
     ["Candidate", coming.data],
   ].filter(([, release]) => release);
   if (sides.length === 0) return html`<${Section} id="sides" title="Champion and candidate"><p class="soft">Nothing serves, and nothing is on its way.</p><//>`;
+  const serves = (one) => one.id.endsWith(`:${circuit.serving?.model}`);
   const rows = [
     ["Release", (one) => html`<${ReleaseLink} release=${one.id} />`],
     ["Stands", (one) => html`<${Phase} phase=${one.phase} />`],
-    ["Since", (one) => html`<${When} at=${one.id.endsWith(`:${circuit.serving?.model}`) ? circuit.serving_since : one.since} />`],
+    ["Since", (one) => html`<${When} at=${serves(one) ? circuit.serving_since : one.since} />`],
     ["Deadline", (one) => !ENDED.includes(one.phase) && html`<${Deadline} at=${one.deadline} />`],
-    ["Environment", (one) => one.environment],
+    ["Environment", (one) => (serves(one) ? circuit.serving.environment : one.environment)],
     ["Trained on readings up to", (one) => one.tags.cutoff_date],
     ["Trained by", (one) => one.trainer],
     ["Error (mae, backtest)", (one) => number(one.tags.mae)],
@@ -128,7 +143,7 @@ function Pictures({ data, circuit, serving }) {
   const points = new Map(data.forecasts.flatMap((one) => one.points.map((point) => [point[0], point])));
   const ordered = [...points.values()].sort((a, b) => seconds(a[0]) - seconds(b[0]));
   const measured = new Map(data.measured);
-  const marks = data.changes.map((change) => ({ at: seconds(change.since), text: change.pair ? `model ${change.pair.model}` : "nothing" }));
+  const marks = data.changes.map((change) => ({ at: seconds(change.since), text: change.pair ? `model ${change.pair.model} on ${change.pair.environment}` : "nothing" }));
   const lines = [
     { name: "measured", colour: "text", points: data.measured.map(([at, value]) => [seconds(at), value]) },
     { name: "forecast", colour: "series-1", points: ordered.map(([at, value]) => [seconds(at), value]) },

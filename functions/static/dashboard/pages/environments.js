@@ -6,9 +6,11 @@ import { History } from "../history.js";
 import { useRefusal } from "../me.js";
 import { Link } from "../router.js";
 import { Ago, Deadline, When } from "../times.js";
-import { Badge, CircuitLink, Facts, Heading, Loaded, Notice, OrderButton, Phase, Section, Shape, Table, toneOf } from "../ui.js";
+import { Badge, CircuitLink, Facts, Heading, Loaded, Notice, OrderButton, Pair, Phase, Section, Shape, Table, toneOf } from "../ui.js";
 
-const ENDED = ["live", "rejected", "expired", "failed", "errored", "superseded", "rolled back", "refused", "cancelled"];
+const ENDED = ["settled", "rolled back", "rejected", "expired", "failed", "errored", "superseded"];
+const WAVES = ["updating canaries", "updating waves"];
+const UNDOABLE = [...WAVES, "halted", "observing", "live"];
 const SHOWN = 200;
 const reasons = (reason) => ({ reason });
 
@@ -39,33 +41,37 @@ function Environment({ version }) {
   return html`<${Loaded} view=${view}>${(one) => {
     const order = (id, name, says, danger) => html`<${OrderButton} key=${id} why=${why} done=${again} kind=${danger ? "danger" : ""} order=${{ id, name, title: `${name} ${version}?`, says, verb: name, danger, path: `environments/${version}/${id}`, body: reasons }} />`;
     const ended = ENDED.includes(one.phase);
+    const waves = history.data?.history.filter((line) => line.event === "WaveEnded").length;
     return html`
       <div>${title}<div class="title"><${Heading}>Environment ${version}<//><${Phase} phase=${one.phase} />
         <div class="buttons">
           ${one.approval && one.phase.startsWith("awaiting") && html`<${Link} class="action" to=${`approvals/${one.approval.id}`}>Evidence and answer<//>`}
-          ${!ended && one.phase !== "halted" && order("halt", "Halt", "No further wave begins; what is under way ends.")}
+          ${WAVES.includes(one.phase) && order("halt", "Halt", "No further wave begins; what is under way ends.")}
           ${one.phase === "halted" && order("resume", "Resume", "The waves go on from where they halted; the failures so far are accepted.")}
-          ${order("rollback", "Roll back", "Every circuit goes back to the environment that its update records.", true)}
+          ${UNDOABLE.includes(one.phase) && order("rollback", "Roll back", "Every circuit goes back to the environment that its update records.", true)}
         </div>
       </div></div>
       <${Section} id="progress" title="Progress"><div class="stack">
         <${Progress} release=${one} />
-        <${Facts} facts=${[["Since", html`<${When} at=${one.since} />`], ["Deadline", !ended && one.deadline && html`<${When} at=${one.deadline} />`], ["Why", one.reason], ["Canaries", one.canaries.join(", ")], ["Waves have reached", one.cursor], ["Summary of the change", one.tags.change_summary], ["Failures accepted", one.forgiven || ""]]} />
+        <${Facts} facts=${[["Since", html`<${When} at=${one.since} />`], ["Deadline", !ended && one.deadline && html`<${When} at=${one.deadline} />`], ["Why", one.reason], ["Canaries", one.canaries.join(", ")], ["Waves have reached", one.cursor], ["Summary of the change", one.tags.change_summary], ["Waves ended", waves || ""], ["Failures accepted", one.forgiven || ""]]} />
         ${one.troubled.length > 0 && html`<${Notice} tone="bad"><b>In trouble:</b> ${one.troubled.map((circuit, n) => html`${n > 0 && ", "}<${CircuitLink} circuit=${circuit} />`)}<//>`}
       </div><//>
-      <${Section} id="updates" title="Circuit by circuit">${Object.keys(one.updates).length === 0 ? html`<p class="soft">No circuit has heard of it yet.</p>` : html`<${Table} label="Circuit by circuit" head=${["Circuit", "Stands", "Its turn has come"]}>
-        ${Object.entries(one.updates).slice(0, SHOWN).map(([circuit, update]) => html`<tr key=${circuit}><td><${CircuitLink} circuit=${circuit} /></td><td><${Phase} phase=${update.phase} /></td><td>${update.waved ? "yes" : "not yet"}</td></tr>`)}
+      <${Section} id="updates" title="Circuit by circuit">${Object.keys(one.updates).length === 0 ? html`<p class="soft">No circuit has heard of it yet.</p>` : html`<${Table} label="Circuit by circuit" head=${["Circuit", "Stands", "Serves", "Before", "Why"]}>
+        ${worstFirst(one.updates).slice(0, SHOWN).map(([circuit, update]) => html`<tr key=${circuit}><td><${CircuitLink} circuit=${circuit} /></td><td><${Phase} phase=${update.phase} />${!update.waved && html` <small class="soft">its turn has not come</small>`}</td><td><${Pair} pair=${update.pair} /></td><td><${Pair} pair=${update.previous} /></td><td>${update.reason}</td></tr>`)}
       <//>${Object.keys(one.updates).length > SHOWN && html`<p class="soft">${Object.keys(one.updates).length - SHOWN} more circuits.</p>`}`}<//>
       ${!ended && html`<${Preview} view=${preview} />`}
       <${Section} id="history" title="What happened"><${Loaded} view=${history}>${({ history: lines }) => html`<${History} lines=${lines} />`}<//><//>`;
   }}<//>`;
 }
 
+const BADLY = ["failed", "errored", "left", "rolled back"];
+const worstFirst = (updates) => Object.entries(updates).sort(([, a], [, b]) => Number(BADLY.includes(b.phase)) - Number(BADLY.includes(a.phase)));
+
 function Progress({ release }) {
   const total = Object.values(release.counts).reduce((sum, count) => sum + count, 0);
   const settled = ["done", "observing"].reduce((sum, phase) => sum + (release.counts[phase] ?? 0), 0);
   if (total === 0) return html`<p class="soft">No circuit was counted yet.</p>`;
-  return html`<label>${settled} of ${total} circuits serve with it<progress value=${settled} max=${total} /></label>
+  return html`<label>${settled} of ${total} circuits serve with it, as last counted<progress value=${settled} max=${total} /></label>
     <ul class="legend">${Object.entries(release.counts).map(([phase, count]) => html`<li><span class=${`badge ${toneOf(phase)}`}><${Shape} tone=${toneOf(phase)} />${count} ${phase}</span></li>`)}</ul>`;
 }
 

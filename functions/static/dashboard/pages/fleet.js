@@ -12,6 +12,7 @@ const SHOWN = [
   ["under way", "Under way"],
   ["waits for people", "Waiting for people"],
   ["held", "On hold or differing"],
+  ["alerted", "With an alert"],
 ];
 const MOST = 12;
 
@@ -71,7 +72,7 @@ function Needs({ needs, alerts = [], refresh, proposals, days }) {
   </ul>`;
 }
 
-function Alerts({ alerts, severity, tone, refresh }) {
+export function Alerts({ alerts, severity, tone, refresh }) {
   const why = useRefusal();
   const acknowledge = (one) => html`<${OrderButton} done=${refresh} order=${{
     id: one.id,
@@ -88,7 +89,7 @@ function Alerts({ alerts, severity, tone, refresh }) {
 }
 
 /** What a degraded circuit is to get, to be accepted or declined; or its change, to be merged where it lies. */
-function Proposals({ offered, refresh }) {
+export function Proposals({ offered, refresh }) {
   const why = useRefusal();
   const order = (one, id, name, says) => html`<${OrderButton} done=${refresh} order=${{ id: `${id}-${one.id}`, name, title: `${one.circuit}: ${one.remedy}?`, says, verb: name, path: `proposals/${encodeURIComponent(one.id)}/${id}`, body: (reason) => ({ reason }) }} />`;
   return html`<${Need} tone="person" name="proposal" items=${offered}
