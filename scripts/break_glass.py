@@ -21,8 +21,8 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts.fleet_api import ENVIRONMENT, ApiProblem, FleetApi
 from shared.configuration import ConfigurationError, Fleet, load_fleet
-from shared.domain.values import SEMANTIC_VERSION, OperationState, Pair, Stage
+from shared.domain.values import SCORING_TIME, SEMANTIC_VERSION, OperationState, Pair, Stage
 from shared.errors import FleetError, Permanent, Transient
 from shared.ports import ModelPlatform
 from shared.settings import SettingsError
@@ -57,6 +57,7 @@ class Action:
     reason: str
     request: str
     at: str
+    scoring_time: timedelta = SCORING_TIME
 
     @property
     def did(self) -> str:
@@ -64,7 +65,7 @@ class Action:
 
     def report(self) -> dict[str, Any]:
         """The body that the app takes."""
-        body = {name: value for name, value in asdict(self).items() if name not in ("circuit", "stage", "request")}
+        body = {name: value for name, value in asdict(self).items() if name in ("model", "environment", "reason", "at")}
         return {**body, "action": self.request, "did": self.did}
 
 
@@ -104,7 +105,7 @@ def act(
         if action.stage is None:
             return platform.start_promotion(command, action.circuit, action.model)
         pair = Pair(model=action.model, environment=action.environment)
-        return platform.start_deployment(command, action.stage, action.circuit, pair, serves)
+        return platform.start_deployment(command, action.stage, action.circuit, pair, serves, action.scoring_time)
 
     reference, waited = "", 0.0
     while True:
@@ -176,6 +177,8 @@ def _do(given: argparse.Namespace) -> int:
         request=uuid4().hex,
         at=datetime.now(UTC).isoformat(),
     )
+    if circuit := fleet.circuits.get(action.circuit):
+        action = replace(action, scoring_time=timedelta(minutes=circuit.deployment.scoring_timeout_minutes))
     serves = check(platform, fleet, action)
     shown = {**action.report(), "circuit": action.circuit, "serves": serves.model_dump() if serves else None}
     if given.dry_run:

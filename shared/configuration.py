@@ -88,10 +88,11 @@ class Training(Frozen):
 
 
 class Deployment(Frozen):
-    """How a circuit's models reach production and how its scoring jobs run."""
+    """How a circuit's scoring jobs run: how long one may take, and how often a failed one is tried again.
 
-    compute: str = Field(default="batch-cluster", pattern=r"^[A-Za-z][A-Za-z0-9-]{1,31}$")
-    instance_count: int = Field(default=1, ge=1, le=100)
+    The time is a deployment's, so a change takes effect with the next one.
+    """
+
     scoring_timeout_minutes: int = Field(default=30, ge=1, le=1440)
     max_retries: int = Field(default=3, ge=0, le=10)
 

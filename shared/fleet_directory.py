@@ -71,6 +71,7 @@ class FleetDirectory:
         self._rules = {
             circuit.key: common.model_copy(
                 update={
+                    "scoring_time": timedelta(minutes=circuit.deployment.scoring_timeout_minutes),
                     "scoring_attempts": 1 + circuit.deployment.max_retries,
                     "supersede": circuit.release.supersede,
                     "quality": QualityLimits(

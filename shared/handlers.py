@@ -342,7 +342,8 @@ def _deploy_to_production(command: _ToProduction, at: Handling) -> m.Event:
 
 def _deploy(command: m.DeployToTest | _ToProduction, stage: Stage, at: Handling) -> m.OperationStarted:
     platform = at.ports.platform
-    reference = platform.start_deployment(command.id, stage, command.root, command.pair, command.previous)
+    scoring_time = at.directory.rules(command.root).scoring_time
+    reference = platform.start_deployment(command.id, stage, command.root, command.pair, command.previous, scoring_time)
     return m.OperationStarted.of(command, reference=reference, expected={"pair": command.pair.model_dump()})
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from shared.domain.messages import Person
 from shared.domain.monitoring.messages import Finding
 from shared.domain.values import (
+    SCORING_TIME,
     AskState,
     ChangeState,
     Deployment,
@@ -110,8 +111,19 @@ class ModelPlatform(Protocol):
         """Start copying the environment from dev to the registry; a copy that is already there is a success."""
         ...
 
-    def start_deployment(self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None) -> str:
-        """Start creating or updating the circuit's batch deployment from the registry's model, recording `previous`."""
+    def start_deployment(
+        self,
+        command_id: str,
+        stage: Stage,
+        circuit: str,
+        pair: Pair,
+        previous: Pair | None,
+        scoring_time: timedelta = SCORING_TIME,
+    ) -> str:
+        """Start creating or updating the circuit's batch deployment from the registry's model, recording `previous`.
+
+        A scoring job of it that takes longer than `scoring_time` fails; only the app tries again.
+        """
         ...
 
     def start_scoring(self, command_id: str, stage: Stage, circuit: str, request_uri: str) -> str:

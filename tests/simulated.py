@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.domain.monitoring.messages import Finding
 from shared.domain.values import (
+    SCORING_TIME,
     ChangeState,
     Deployment,
     Monitoring,
@@ -438,7 +439,15 @@ class SimulatedPlatform:
 
         return self.operations.start(command_id, ENVIRONMENT_PROMOTION, version, finish)
 
-    def start_deployment(self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None) -> str:
+    def start_deployment(
+        self,
+        command_id: str,
+        stage: Stage,
+        circuit: str,
+        pair: Pair,
+        previous: Pair | None,
+        scoring_time: timedelta = SCORING_TIME,
+    ) -> str:
         purpose = TEST_DEPLOYMENT if stage is Stage.TEST else PRODUCTION_DEPLOYMENT
         if (circuit, pair.model) not in self.registry:
             raise Permanent(f"the registry has no {model_name(circuit)}:{pair.model}; promote it first")

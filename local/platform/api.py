@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -31,7 +31,7 @@ from local.platform.ledger import ETL_UNTIL, CommandReused, Ledger, State, Targe
 from local.platform.names import Work
 from local.platform.settings import PlatformSettings
 from shared.adapters.names import deployment_name, endpoint_name
-from shared.domain.values import ENVIRONMENT, Stage, model_name
+from shared.domain.values import ENVIRONMENT, SCORING_TIME, Stage, model_name
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class DeploymentBody(_Body):
     model_version: int
     environment_version: Text
     tags: Mapping[str, str] = {}
+    scoring_seconds: float = Field(SCORING_TIME.total_seconds(), gt=0)
 
 
 class EnvironmentBody(_Body):

@@ -47,7 +47,6 @@ class JobRunner:
         }
         self._timeouts = {
             Work.TRAINING: settings.training_timeout,
-            Work.SCORING: settings.scoring_timeout,
             Work.MONITORING: settings.monitoring_timeout,
             **dict.fromkeys(ON_SPARK, settings.etl_timeout),
         }
@@ -87,7 +86,7 @@ class JobRunner:
                 return
             if not self._ledger.move(job.reference, State.PREPARING):
                 return
-            future = self._workers[job.work].call("run", self._settings, job, timeout=self._timeouts[job.work])
+            future = self._workers[job.work].call("run", self._settings, job, timeout=self._limit(job))
             self._futures[job.reference] = future
         future.add_done_callback(partial(self._ended, job))
 
@@ -108,6 +107,10 @@ class JobRunner:
             function, self._settings.stores, *arguments, timeout=STORE_CALL_TIMEOUT_SECONDS
         ).result()
 
+    def _limit(self, job: WorkItem) -> float:
+        """The longest that a job may run, in seconds; a scoring job by what its deployment was made with."""
+        return self._timeouts.get(job.work) or self._ledger.scoring_seconds(job.stage, job.circuit)
+
     def _take_up_again(self, job: WorkItem) -> None:
         ran = job.state is State.RUNNING
         if ran and job.attempts >= self._settings.max_job_attempts:
@@ -127,7 +130,7 @@ class JobRunner:
         except CancelledError:
             self._write_end(job, State.CANCELED, "cancelled on request")
         except TimeoutError:
-            self._write_end(job, State.FAILED, f"ran longer than its limit of {self._timeouts[job.work]:g} s")
+            self._write_end(job, State.FAILED, f"ran longer than its limit of {self._limit(job):g} s")
         except ProcessExpired as error:
             self._write_end(job, State.FAILED, f"its process died with exit code {error.exitcode}")
         except BrokenProcessPool:

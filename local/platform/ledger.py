@@ -35,7 +35,7 @@ CREATE INDEX IF NOT EXISTS work_by_state ON work (state);
 CREATE TABLE IF NOT EXISTS deployment (
     endpoint TEXT NOT NULL, name TEXT NOT NULL, stage TEXT NOT NULL, circuit TEXT NOT NULL,
     model_version INTEGER NOT NULL, environment_version TEXT NOT NULL, tags TEXT NOT NULL,
-    PRIMARY KEY (endpoint, name));
+    scoring_seconds REAL NOT NULL, PRIMARY KEY (endpoint, name));
 CREATE TABLE IF NOT EXISTS environment (version TEXT PRIMARY KEY, tags TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS event (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, left INTEGER NOT NULL, due REAL NOT NULL,
@@ -115,6 +115,7 @@ class DeploymentRow:
     model_version: int
     environment_version: str
     tags: Mapping[str, str]
+    scoring_seconds: float
 
 
 @dataclass(frozen=True)
@@ -220,9 +221,10 @@ class Ledger:
             if ended:
                 if deployment:
                     rows.execute(
-                        "INSERT OR REPLACE INTO deployment VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        "INSERT OR REPLACE INTO deployment VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                         (deployment.endpoint, deployment.name, deployment.stage, deployment.circuit,
-                         deployment.model_version, deployment.environment_version, json.dumps(dict(deployment.tags))),
+                         deployment.model_version, deployment.environment_version, json.dumps(dict(deployment.tags)),
+                         deployment.scoring_seconds),
                     )  # fmt: skip
                 self._tell(rows, reference, events)
             return bool(ended)
@@ -248,6 +250,13 @@ class Ledger:
             "SELECT * FROM deployment WHERE endpoint = ? AND name = ?", (endpoint, name)
         ).fetchone()
         return DeploymentRow(**{**dict(row), "tags": json.loads(row["tags"])}) if row else None
+
+    def scoring_seconds(self, stage: str, circuit: str) -> float:
+        """How long a scoring job of the circuit's deployment may take."""
+        row = self._connection.execute(
+            "SELECT scoring_seconds FROM deployment WHERE stage = ? AND circuit = ?", (stage, circuit)
+        ).fetchone()
+        return float(row["scoring_seconds"])
 
     # ------------------------------------------------------------------------------------------ environments
 

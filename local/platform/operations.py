@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from local.platform.faults import FaultKind
@@ -49,7 +48,7 @@ class OperationRunner:
 
 
 def _deployment(operation: WorkItem) -> DeploymentRow:
-    request: Mapping[str, str] = operation.request
+    request = operation.request
     stage = Stage(operation.stage)
     return DeploymentRow(
         endpoint=endpoint_name(stage, operation.circuit),
@@ -58,5 +57,6 @@ def _deployment(operation: WorkItem) -> DeploymentRow:
         circuit=operation.circuit,
         model_version=int(request["model_version"]),
         environment_version=request["environment_version"],
-        tags={**operation.request["tags"], "deployed_at": datetime.now(UTC).isoformat()},
+        tags={**request["tags"], "deployed_at": datetime.now(UTC).isoformat()},
+        scoring_seconds=request["scoring_seconds"],
     )

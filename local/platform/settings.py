@@ -27,7 +27,6 @@ class PlatformSettings:
     training_processes: int = 5
     scoring_processes: int = 2
     training_timeout: float = 600.0
-    scoring_timeout: float = 120.0
     etl_timeout: float = 600.0
     monitoring_timeout: float = 1800.0
     max_job_attempts: int = 3

@@ -13,7 +13,7 @@ from shared.domain.period import Every
 from shared.domain.persistence import PersistenceRules
 from shared.domain.promotion import PromotionRules
 from shared.domain.quality import QualityLimits
-from shared.domain.values import Channel, Gate, Monitoring, Value
+from shared.domain.values import SCORING_TIME, Channel, Gate, Monitoring, Value
 
 REQUIRED_TAGS = (
     "plant_id",
@@ -71,6 +71,8 @@ class Rules(Value):
     first_look: timedelta = timedelta(seconds=15)
     first_job_look: timedelta = timedelta(seconds=60)
     longest_look: timedelta = timedelta(minutes=5)
+    scoring_time: timedelta = SCORING_TIME
+    """How long one scoring job of a deployment may take."""
     scoring_attempts: int = 3
     rollback_attempts: int = 3
     freeze_windows: tuple[FreezeWindow, ...] = ()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
+
+SCORING_TIME = timedelta(minutes=30)
+"""How long a scoring job may take where nothing else is said."""
 
 
 class Value(BaseModel):

@@ -73,18 +73,18 @@ class Operation:
 
 @dataclass
 class Job:
-    """A job of a workspace. `ends_at` None: it runs until it is cancelled."""
+    """A job of a workspace."""
 
     name: str
     workspace: str
     properties: dict[str, Any]
     created_at: datetime
     starts_at: datetime
-    ends_at: datetime | None
+    ends_at: datetime
     outcome: str = "Completed"
 
     def status(self, now: datetime) -> str:
-        if self.ends_at is not None and now >= self.ends_at:
+        if now >= self.ends_at:
             return self.outcome
         if self.outcome == "Canceled":
             return "CancelRequested"
@@ -93,7 +93,7 @@ class Job:
     def body(self, now: datetime) -> dict[str, Any]:
         status = self.status(now)
         times = {"StartTimeUtc": self.starts_at.isoformat()} if now >= self.starts_at else {}
-        if status == self.outcome and self.ends_at:
+        if status == self.outcome:
             times["EndTimeUtc"] = self.ends_at.isoformat()
         path = f"{self.workspace}/jobs/{self.name}"
         studio = {"Studio": {"endpoint": f"https://ml.azure.com/runs/{self.name}"}}
@@ -479,11 +479,13 @@ class Scoring(AzureMlService):
         _require_one_file(given)
         workspace = endpoint["id"].split("/batchEndpoints/")[0]
         subject = {"work": Work.SCORING, "stage": _stage(workspace), "circuit": _circuit(deployment["id"])}
-        job = self._started(call, given, workspace, subject)
+        job = self._started(call, given, workspace, subject, _longest(deployment))
         self.state.jobs[job.name] = job
         return Reply(201, {"id": f"{workspace}/jobs/{job.name}", "name": job.name, "properties": {"status": "Queued"}})
 
-    def _started(self, call: Call, given: Mapping[str, Any], workspace: str, subject: Mapping[str, str]) -> Job:
+    def _started(
+        self, call: Call, given: Mapping[str, Any], workspace: str, subject: Mapping[str, str], longest: timedelta
+    ) -> Job:
         name = given.get("name") if self.state.takes_job_names else None
         if name in self.state.jobs:
             raise Refused(409, "Conflict", f"there is a job {name}")
@@ -497,9 +499,16 @@ class Scoring(AzureMlService):
             properties={"jobType": "Pipeline", "properties": given.get("properties", {}), "outputs": score},
             created_at=self.now,
             starts_at=starts,
-            ends_at=None if hangs else starts + JOB_TIME,
-            outcome="Failed" if fails else "Completed",
+            ends_at=starts + (longest if hangs else JOB_TIME),
+            outcome="Failed" if fails or hangs else "Completed",
         )
+
+
+def _longest(deployment: Mapping[str, Any]) -> timedelta:
+    """How long a job of the deployment is tried: by the REST definitions' defaults where it says nothing."""
+    given = {"maxRetries": 3, "timeout": "PT30S", **deployment["properties"].get("retrySettings", {})}
+    seconds = int(given["timeout"].removeprefix("PT").removesuffix("S"))
+    return timedelta(seconds=seconds * (1 + int(given["maxRetries"])))
 
 
 def _require_one_file(given: Mapping[str, Any]) -> None:

@@ -85,7 +85,7 @@ def test_every_problem_of_every_file_is_reported_at_once_with_file_line_and_key(
 
 
 def test_a_problem_in_defaults_points_to_the_file_that_has_it(folder: Path) -> None:
-    defaults = {"deployment": {"instance_count": 0}}
+    defaults = {"deployment": {"scoring_timeout_minutes": 0}}
     change(folder / "plants_circuits.yml", plants={"P003": {"defaults": defaults}})
     found = problems(folder)
     assert len(found) == 4, "one for each circuit that inherits it"
@@ -309,7 +309,10 @@ def test_every_configuration_file_names_its_schema_and_an_editor_finds_nothing_w
         ({"training": {"targt_column": "flow"}}, "'targt_column' was unexpected"),
         ({"training": {"environment_version": "1.0"}}, "training.environment_version: '1.0' does not match"),
         ({"monitoring": {"mae": {"warn": -1}}}, "monitoring.mae.warn: -1 is less than or equal to the minimum of 0"),
-        ({"deployment": {"instance_count": 0}}, "deployment.instance_count: 0 is less than the minimum of 1"),
+        (
+            {"deployment": {"scoring_timeout_minutes": 0}},
+            "deployment.scoring_timeout_minutes: 0 is less than the minimum of 1",
+        ),
         ({"plant_id": "P-1"}, "plant_id: 'P-1' does not match"),
     ],
 )

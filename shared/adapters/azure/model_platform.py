@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from shared.adapters.azure.starts import Starts
 from shared.adapters.names import SUFFIXES, deployment_name, endpoint_name
 from shared.domain.values import (
     ENVIRONMENT,
+    SCORING_TIME,
     Deployment,
     OperationState,
     OperationStatus,
@@ -152,7 +153,15 @@ class AzureModelPlatform:
 
     # -------------------------------------------------------------------------------------------------- deployments
 
-    def start_deployment(self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None) -> str:
+    def start_deployment(
+        self,
+        command_id: str,
+        stage: Stage,
+        circuit: str,
+        pair: Pair,
+        previous: Pair | None,
+        scoring_time: timedelta = SCORING_TIME,
+    ) -> str:
         path = self._deployment_path(stage, circuit)
 
         def find() -> str | None:
@@ -171,7 +180,7 @@ class AzureModelPlatform:
                 "command_id": command_id,
                 "deployed_at": self._clock.now().isoformat(),
             }
-            body = self._deployment_body(stage, circuit, pair, tags)
+            body = self._deployment_body(stage, circuit, pair, tags, scoring_time)
             answer = self._arm.start("PUT", path, command_id, body, {"api-version": API_VERSION})
             return f"operation:{_operation(answer, self._arm.url + path)}"
 
@@ -234,7 +243,9 @@ class AzureModelPlatform:
                 " Microsoft for a higher quota"
             )
 
-    def _deployment_body(self, stage: Stage, circuit: str, pair: Pair, tags: Mapping[str, str]) -> dict[str, Any]:
+    def _deployment_body(
+        self, stage: Stage, circuit: str, pair: Pair, tags: Mapping[str, str], scoring_time: timedelta
+    ) -> dict[str, Any]:
         assets = f"azureml://registries/{self._azure.registry}"
         plant, name = split_circuit(circuit)
         return {
@@ -260,7 +271,7 @@ class AzureModelPlatform:
                 "outputAction": "AppendRow",
                 "outputFileName": "summaries.csv",
                 "loggingLevel": "Info",
-                "retrySettings": {"maxRetries": 3, "timeout": "PT30M"},
+                "retrySettings": {"maxRetries": 0, "timeout": f"PT{scoring_time.total_seconds():.0f}S"},
             },
         }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from urllib.parse import quote
 
 from shared.adapters.local.platform_client import PlatformClient
 from shared.adapters.names import deployment_name, endpoint_name
 from shared.domain.values import (
     ENVIRONMENT,
+    SCORING_TIME,
     Deployment,
     OperationStatus,
     Pair,
@@ -49,7 +51,15 @@ class LocalModelPlatform:
         started = self._client.start("POST", "registry/environments/import", command_id, {"version": version})
         return f"operation:{started}"
 
-    def start_deployment(self, command_id: str, stage: Stage, circuit: str, pair: Pair, previous: Pair | None) -> str:
+    def start_deployment(
+        self,
+        command_id: str,
+        stage: Stage,
+        circuit: str,
+        pair: Pair,
+        previous: Pair | None,
+        scoring_time: timedelta = SCORING_TIME,
+    ) -> str:
         tags = {
             "model_version": str(pair.model),
             "environment_version": pair.environment,
@@ -62,6 +72,7 @@ class LocalModelPlatform:
             "model_version": pair.model,
             "environment_version": pair.environment,
             "tags": tags,
+            "scoring_seconds": scoring_time.total_seconds(),
         }
         return f"operation:{self._client.start('PUT', _deployment_path(stage, circuit), command_id, body)}"
 

@@ -36,7 +36,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 def process(
     tmp_path_factory: pytest.TempPathFactory, topic: Topic, lake: Lake, azurite: Azurite
 ) -> Iterator[PlatformProcess]:
-    """The session's service; scoring jobs may take 6 seconds."""
+    """The session's service."""
     folder = tmp_path_factory.mktemp("platform")
     with PlatformProcess(
         state=folder / "state",
@@ -46,7 +46,6 @@ def process(
         topic_endpoint=topic.endpoint,
         topic_key=topic.key,
         storage_connection=azurite.connection_string,
-        scoring_timeout=6,
         publish_backoff=0.1,
     ) as running:
         yield running

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from azure.storage.blob import BlobServiceClient
@@ -307,12 +307,15 @@ def test_a_job_that_hangs_runs_until_it_is_cancelled_and_the_next_one_runs(
     serving.succeeded(_scoring(serving, new_command()))
 
 
-@only_embedded
-def test_a_job_over_its_time_limit_fails(serving: Platform, command: str) -> None:
+def test_a_job_that_takes_longer_than_its_deployment_gives_it_fails(serving: ModelsUnderTest, command: str) -> None:
+    deploy = new_command()
+    reference = serving.models.start_deployment(deploy, Stage.TEST, SCORED, PAIR, None, timedelta(seconds=2))
+    serving.succeeded(reference)
     serving.faults.switch_on(FaultKind.JOB_HANGS, command_id=command)
-    status = serving.ended(_scoring(serving, command))
-    assert status.state is OperationState.FAILED
-    assert "limit of 6 s" in status.error
+    asked = serving.request_uri(SCORED, PAIR, command)
+    status = serving.ended(serving.models.start_scoring(command, Stage.TEST, SCORED, asked))
+    assert status.state is OperationState.FAILED and status.error
+    serving.succeeded(serving.models.start_deployment(new_command(), Stage.TEST, SCORED, PAIR, None))
 
 
 # ----------------------------------------------------------------------------------------------- starting, exactly once
