@@ -9,6 +9,7 @@ from functions.parameters import EnvironmentVersion, LongPage, Operator, Page, R
 from functions.releases import history_of
 from shared.domain.environment import ROOT, environment_release_id
 from shared.domain.environment import messages as e
+from shared.domain.environment.release import ENVIRONMENT_RELEASE
 from shared.domain.messages import Person
 from shared.wiring import wired
 
@@ -46,7 +47,9 @@ def preview_environment(version: EnvironmentVersion) -> Preview:
 @bp.get("environments/{version}/history")
 def show_environment_history(version: EnvironmentVersion, page: LongPage) -> History:
     """Everything that happened to one release, in order."""
-    return history_of(ROOT, environment_release_id(ROOT, version), f"release of environment {version!r}", page)
+    return history_of(
+        ROOT, ENVIRONMENT_RELEASE, environment_release_id(ROOT, version), f"release of environment {version!r}", page
+    )
 
 
 @bp.post("environments/{version}/halt", statuses=(200, 208), guard="show_environment")

@@ -25,7 +25,7 @@ def ask_for_etl(person: Operator) -> Answered[EtlAsked]:
 @bp.get("lake/etl/{run}")
 def show_etl(run: EtlRunId) -> EtlShown:
     """Where an ETL run stands, whether it has ended, and everything that happened to it."""
-    lines = wired().queries.history(LAKE, run)
+    lines = wired().queries.history(LAKE, ETL, run)
     history = found({"lines": lines} if lines else None, "ETL run", run)["lines"]
     phase = history[-1]["after"]
     return EtlShown.model_validate({"run": run, "phase": phase, "ended": phase in ETL.ends, "history": history})

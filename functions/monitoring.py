@@ -17,6 +17,7 @@ from shared.domain.machine import Verdict
 from shared.domain.monitoring import ROOT as MONITOR
 from shared.domain.monitoring import MonitoringRun
 from shared.domain.monitoring.messages import MonitoringAsked
+from shared.domain.monitoring.run import MONITORING
 from shared.domain.period import Period, named
 from shared.domain.values import Monitoring, split_circuit
 from shared.wiring import wired
@@ -135,7 +136,7 @@ def show_monitoring_run(run: MonitoringRunId) -> MonitoringRun:
 def show_monitoring_history(run: MonitoringRunId, page: Page) -> History:
     """Everything that happened to one run, in order."""
     _run(run)
-    listing = wired().queries.history_page(MONITOR, run, page.size, page.continuation)
+    listing = wired().queries.history_page(MONITOR, MONITORING, run, page.size, page.continuation)
     return History.model_validate({"history": listing.entries, "continuation": listing.continuation})
 
 

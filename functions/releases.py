@@ -6,7 +6,8 @@ from functions.answers import Circuits, CircuitShown, History, Releases, Release
 from functions.endpoints import Endpoints, found
 from functions.http import NotFound
 from functions.parameters import CircuitId, LongPage, Page, ReleaseId
-from shared.domain.release import Release
+from shared.domain.machine import Kind
+from shared.domain.release import RELEASE, Release
 from shared.wiring import wired
 
 bp = Endpoints()
@@ -53,12 +54,12 @@ def show_release(release: ReleaseId) -> Release:
 @bp.get("releases/{release}/history")
 def show_history(release: ReleaseId, page: LongPage) -> History:
     """Everything that happened to a release, in order."""
-    return history_of(release.partition(":")[0], release, f"release {release!r}", page)
+    return history_of(release.partition(":")[0], RELEASE, release, f"release {release!r}", page)
 
 
-def history_of(root: str, item: str, name: str, page: LongPage) -> History:
+def history_of(root: str, kind: Kind, item: str, name: str, page: LongPage) -> History:
     """A page of an item's history; raises NotFound for an item to which nothing ever happened."""
-    listing = wired().queries.history_page(root, item, page.size, page.continuation)
+    listing = wired().queries.history_page(root, kind, item, page.size, page.continuation)
     if not listing.entries:
         raise NotFound(f"there is no {name}")
     return History.model_validate({"history": listing.entries, "continuation": listing.continuation})

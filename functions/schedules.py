@@ -1,4 +1,4 @@
-"""Schedules: ETL every three hours, upkeep once a day, sweeps, scorings that no event started, monitoring."""
+"""Schedules: ETL every three hours, upkeep once a day, sweeps, missed scorings, monitoring, retention."""
 
 from __future__ import annotations
 
@@ -73,3 +73,11 @@ def look_for_environments(timer: func.TimerRequest) -> None:
 def watch_fleet(timer: func.TimerRequest) -> None:
     """What no event tells of and no circuit can see: failing trainings, dead letters."""
     wired().application.watch()
+
+
+@bp.timer_trigger(arg_name="timer", schedule="%RETENTION_SCHEDULE%")
+def retain(timer: func.TimerRequest) -> None:
+    """What is over leaves the state, once it has been kept for as long as the policy says."""
+    went = wired().application.retain()
+    if went:
+        log.info("%d rows and items were kept for their time, and went", went)

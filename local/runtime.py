@@ -69,6 +69,7 @@ class Pace:
     daily_scoring: str = "0 0 6 * * *"
     reconcile: str = "0 */15 * * * *"
     monitoring: str = "0 20 * * * *"
+    retention: str = "0 50 * * * *"
     first_look_seconds: int = 2
     first_job_look_seconds: int = 20
     longest_look_seconds: int = 60
@@ -255,6 +256,7 @@ class LocalRuntime:
             "DAILY_SCORING_SCHEDULE": pace.daily_scoring,
             "RECONCILE_SCHEDULE": pace.reconcile,
             "MONITORING_SCHEDULE": pace.monitoring,
+            "RETENTION_SCHEDULE": pace.retention,
             "FLEET_MODE": "local",
             "FLEET_STORAGE": self.storage.connection_string,
             "WORK_QUEUE": "fleet-work",

@@ -10,7 +10,7 @@ from typing import Any
 
 from local.event_grid import Delivery, DeliveryState
 from shared.domain.quality import QUALITY
-from shared.domain.release import Phase
+from shared.domain.release import RELEASE, Phase
 from shared.domain.scoring import SCORING
 from shared.domain.training import TRAINING
 from shared.queries import PAGE_SIZES, Listing, Queries
@@ -25,7 +25,7 @@ def summarise(queries: Queries, deliveries: Sequence[Delivery], root: Path) -> d
     """The summary; `root` is the folder that the paths of predictions are relative to."""
     circuits = [str(circuit["id"]) for circuit in every(queries.circuits)]
     releases = [release for circuit in circuits for release in queries.releases_of(circuit)]
-    histories = {release["id"]: queries.history(release["circuit"], release["id"]) for release in releases}
+    histories = {release["id"]: queries.history(release["circuit"], RELEASE, release["id"]) for release in releases}
     trainings = [run for circuit in circuits for run in queries.ended(circuit, TRAINING)]
     scorings = [run for circuit in circuits for run in queries.ended(circuit, SCORING)]
     recovered = recovered_job(deliveries, histories)

@@ -266,7 +266,7 @@ class Build:
         application, queries = self._wired.application, self._wired.queries
         begun = application.start_etl(application.ports.clock.now().replace(microsecond=0))
         run_id = begun.history[0].item
-        while (line := queries.history(LAKE, run_id)[-1])["after"] not in ETL.ends:
+        while (line := queries.history(LAKE, ETL, run_id)[-1])["after"] not in ETL.ends:
             self._wait(LOOK_SECONDS)
         return "" if line["after"] == EtlPhase.COMPLETED else f"{run_id} failed: {line['detail'].get('error', '')}"
 

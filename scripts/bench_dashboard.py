@@ -26,6 +26,7 @@ from functions.parameters import LAST_DAYS
 from local.azurite import Azurite
 from shared.adapters.azure.state_store import PAGE_LIMIT, TableStateStore
 from shared.adapters.local.state_store import MemoryStateStore
+from shared.archive import Archive
 from shared.domain.rules import Rules
 from shared.ledger import Ledger
 from shared.overview import Overview, Show
@@ -142,7 +143,7 @@ def views(store: TableStateStore, names: Sequence[str], world: World) -> Mapping
     directory = Configured(names)
     ledger = Ledger(store, directory, world.clock)
     overview = Overview(store, directory, ledger, world.clock)
-    queries = Queries(store)
+    queries = Queries(store, Archive(world.documents))
     today = world.clock.now().date()
     middle = names[len(names) // 2]
 

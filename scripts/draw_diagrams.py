@@ -19,6 +19,7 @@ from scripts.reference import (
     infrastructure,
     messages,
     picture,
+    retention,
     settings,
     transitions,
 )
@@ -34,6 +35,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/messages.md": messages.write,
     "docs/reference/settings.md": settings.write,
     "docs/reference/http.md": http.write,
+    "docs/reference/retention.md": retention.write,
     "docs/benchmarks.md": benchmarks.write,
     "docs/cli.md": cli.write,
     "docs/reference/capacity.md": capacity.write,

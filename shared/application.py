@@ -11,6 +11,7 @@ from typing import Any
 
 from shared import alert_handlers, environment_handlers, monitoring_handlers, proposal_handlers, records  # noqa: F401 (register handlers)
 from shared.advance import Advance, Advanced
+from shared.archive import Archive
 from shared.dead_letters import DeadLetters, Replay, Replayer
 from shared.domain import messages as m
 from shared.domain.environment import messages as e
@@ -24,6 +25,7 @@ from shared.domain.values import ENVIRONMENT, Monitoring
 from shared.errors import Invalid, Permanent, Transient
 from shared.handlers import Directory, Handling, NoSlot, NotWanted, Ports, handle
 from shared.relay import Relay, Work
+from shared.retention import Retention
 from shared.slots import Slots
 from shared.telemetry import COMMAND_SECONDS, COMMANDS, OFF, Telemetry, about
 
@@ -167,6 +169,11 @@ class Application:
     def sweep(self) -> int:
         """Send what waits in the outbox and what has fallen due."""
         return self.relay.sweep()
+
+    def retain(self) -> int:
+        """Archive and drop what has been kept for its time; how much that was."""
+        archive = Archive(self.ports.documents)
+        return Retention(self.ports.store, archive, self.ports.clock, self.directory.retention).apply()
 
     def replay(self, identity: str, signals: Mapping[str, Replayer], by: str) -> Replay:
         """Try a dead letter again; raises Invalid while it is still not acceptable."""

@@ -24,6 +24,7 @@ from shared.domain.freeze import FreezeWindow
 from shared.domain.period import Every
 from shared.domain.persistence import PersistenceRules
 from shared.domain.promotion import PromotionRules
+from shared.domain.retention import RetentionRules
 from shared.domain.rules import LateReadings, Supersede
 from shared.domain.values import ENVIRONMENT, version_numbers
 from shared.domain.values import Monitoring as Watched
@@ -335,9 +336,19 @@ class Policy(Frozen):
     drift: DriftRules = DriftRules()
     alerts: AlertRules = AlertRules()
     proposals: ProposalRules = ProposalRules()
+    retention: RetentionRules = RetentionRules()
     max_parallel_training: int = Field(default=5, ge=1)
     max_parallel_invocations: int = Field(default=20, ge=1)
     defaults: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _open_gates_are_known(self) -> Self:
+        if self.retention.lookups_days * 24 <= self.approval_timeout_hours:
+            raise ValueError(
+                f"retention.lookups_days ({self.retention.lookups_days}) must be longer than a gate may be open"
+                f" (approval_timeout_hours: {self.approval_timeout_hours})"
+            )
+        return self
 
     @model_validator(mode="after")
     def _features_are_not_keys(self) -> Self:

@@ -20,6 +20,7 @@ class FleetDirectory:
 
     def __init__(self, fleet: Fleet, settings: Settings) -> None:
         self.max_invocations = fleet.policy.max_parallel_invocations
+        self.retention = fleet.policy.retention
         self._fleet = fleet
         self._circuits = tuple(fleet.circuits)
         self._names = {circuit.key: circuit.name for circuit in fleet}

@@ -31,6 +31,7 @@ from shared.domain.monitoring.messages import MonitoringDue
 from shared.domain.operation import Operation, in_operation
 from shared.domain.quality import QualityFailed, QualityUnknown, assess_quality, widespread
 from shared.domain.release import GATES, Approval, Phase
+from shared.domain.retention import Kept, RetentionRules
 from shared.domain.rollback import Phase as RollbackPhase
 from shared.domain.rules import REQUIRED_TAGS, Rules
 from shared.domain.scoring import Phase as ScoringPhase
@@ -64,7 +65,6 @@ from shared.ports import (
     TrainingRunner,
     Webhooks,
     WorkQueue,
-    Write,
 )
 from shared.references import ledger_versions
 from shared.slots import INVOCATION, Slots
@@ -79,6 +79,9 @@ class Directory(Protocol):
 
     @property
     def max_invocations(self) -> int: ...
+
+    @property
+    def retention(self) -> RetentionRules: ...
 
     def circuits(self) -> Sequence[str]: ...
 
@@ -224,7 +227,7 @@ def request_approval(command: m.RequestApproval, at: Handling) -> m.Event:
         raise
     if asked.run:  # what is told of a run names only the run
         look = m.LookAtGate(root=command.root, item=command.item, step=command.step, approval=command.approval)
-        at.ports.store.commit(records.GATE_RUNS, [Write("put", Row(records.safe(asked.run), m.encode(look)))])
+        remember(records.GATE_RUNS, Row(records.safe(asked.run), m.encode(look)), at)
     return m.ApprovalRequested.of(command, approval=command.approval, evidence_uri=uri, asked_at=asked.at)
 
 
@@ -320,7 +323,7 @@ def deploy_to_production(command: m.DeployToProduction, at: Handling) -> m.Event
     if at.ports.store.read(records.JOBS, begun.key) is None:
         if withheld := at.withheld(circuit):
             return m.ProductionWithheld.of(command, reason=withheld)
-        at.ports.store.commit(records.JOBS, [Write("put", begun)])
+        remember(records.JOBS, begun, at)
     return _deploy_to_production(command, at)
 
 
@@ -424,6 +427,11 @@ _DEPLOYMENTS = (
 _PURPOSES = {Stage.TEST: Phase.TESTING, Stage.PRODUCTION: ScoringPhase.SCORING}
 
 
+def remember(partition: str, row: Row, at: Handling) -> None:
+    """Write a row of a fixed partition, which goes when its time is over."""
+    at.ports.store.commit(partition, records.remembered(Kept.LOOKUPS, row, at.ports.clock.now()))
+
+
 def remember_job(started: m.OperationStarted, purpose: str, at: Handling) -> None:
     """A job's event names only the job: its row holds the look that the event brings forward."""
     look = m.LookAtOperation(
@@ -436,8 +444,7 @@ def remember_job(started: m.OperationStarted, purpose: str, at: Handling) -> Non
         looks=0,
         expected=started.expected,
     )
-    row = Row(records.safe(started.reference), m.encode(look))
-    at.ports.store.commit(records.JOBS, [Write("put", row)])
+    remember(records.JOBS, Row(records.safe(started.reference), m.encode(look)), at)
 
 
 @handles(m.StartTestInference)

@@ -292,6 +292,18 @@ class Documents(Protocol):
 
     def read(self, path: str) -> Mapping[str, Any] | None: ...
 
+    def append(self, path: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Add lines to a file that only grows (JSON Lines); what crashes in between may have added some of them."""
+        ...
+
+    def lines(self, path: str) -> Sequence[Mapping[str, Any]]:
+        """The lines of such a file, in the order in which they were added; none where there is no file."""
+        ...
+
+    def names(self, folder: str) -> Sequence[str]:
+        """The paths that begin so, sorted."""
+        ...
+
 
 @dataclass(frozen=True)
 class ForecastPoint:

@@ -1,4 +1,7 @@
-"""Queries: what people read. Ranges of the indexes that `records` keeps, never the history of everything."""
+"""Queries: what people read. Ranges of the indexes that `records` keeps, never the history of everything.
+
+An item that the state keeps no more is read from the archive when it is asked for by name; lists do not have it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from itertools import islice
 from typing import Any
 
 from shared import records
+from shared.archive import Archive
+from shared.domain.alerts.alert import ALERT
 from shared.domain.alerts.causes import Severity
 from shared.domain.approvals import LINEAGE, METRICS
 from shared.domain.champion import Champion
@@ -56,8 +61,9 @@ class Listing:
 class Queries:
     """Reads for the API and for people's tools."""
 
-    def __init__(self, store: StateStore) -> None:
+    def __init__(self, store: StateStore, archive: Archive) -> None:
         self._store = store
+        self._archive = archive
 
     def circuits(self, size: int, continuation: str | None = None) -> Listing:
         """Circuits with what serves and what is open, in key order."""
@@ -117,7 +123,7 @@ class Queries:
         """The newest alert of a key, open or closed, with its history; one read a shard, and the history."""
         rows = [self._store.read(shard, records.alerted_key(key)) for shard in self._store.shards]
         body = next((row.body for row in rows if row), None)
-        return {**body, "history": self.history(body["root"], body["id"])} if body else None
+        return {**body, "history": self.history(body["root"], ALERT, body["id"])} if body else None
 
     def proposals(self, size: int, continuation: str | None = None) -> Listing:
         """Open proposals, the newest first."""
@@ -126,11 +132,8 @@ class Queries:
     def proposal(self, identity: str) -> Mapping[str, Any] | None:
         """One proposal, open or ended, with its history."""
         circuit = identity.partition("!")[0]
-        item = self._load(circuit).items.get(identity)
-        if item is None:
-            row = self._store.read(self._store.shard_of(circuit), records.finished_key(circuit, PROPOSAL, identity))
-            item = records.item_from(row) if row else None
-        return {**item.model_dump(mode="json"), "history": self.history(circuit, identity)} if item else None
+        item = self._item(circuit, PROPOSAL, identity)
+        return {**item.model_dump(mode="json"), "history": self.history(circuit, PROPOSAL, identity)} if item else None
 
     def dead_letters(self, size: int, continuation: str | None = None) -> Listing:
         """What could not be taken or done, newest first; bodies that are long lie in a document beside."""
@@ -181,10 +184,7 @@ class Queries:
         """One release of a model or an environment, open or ended."""
         root = identity.partition(":")[0]
         kind = ENVIRONMENT_RELEASE if root == ENVIRONMENT else RELEASE
-        item = self._load(root).items.get(identity)
-        if item is None:
-            row = self._store.read(self._store.shard_of(root), records.finished_key(root, kind, identity))
-            item = records.item_from(row) if row else None
+        item = self._item(root, kind, identity)
         return item.model_dump(mode="json") if item else None
 
     def environment_releases(self, size: int, continuation: str | None = None) -> Listing:
@@ -236,25 +236,33 @@ class Queries:
 
     def _with_history(self, root: str, items: Sequence[Item], size: int, continuation: str | None) -> Listing:
         """A part of some items, each with its history: one range read for each that is shown."""
+        kinds = {item.id: records.KINDS[type(item)] for item in items}
         bodies = [item.model_dump(mode="json") for item in items]
         shown = part(bodies, [f"{root}|{item.id}" for item in items], size, continuation)
-        entries = [{**body, "history": self.history(root, body["id"])} for body in shown.entries]
+        entries = [{**body, "history": self.history(root, kinds[body["id"]], body["id"])} for body in shown.entries]
         return Listing(entries, shown.continuation)
 
     def _finished(self, root: str, kind: Kind) -> list[Row]:
         return self._store.read_range(self._store.shard_of(root), *records.finished_range(root, kind))
 
-    def history(self, root: str, item: str) -> list[Mapping[str, Any]]:
+    def history(self, root: str, kind: Kind, item: str) -> list[Mapping[str, Any]]:
         """Everything that happened to one item, in order."""
-        rows = self._store.read_range(self._store.shard_of(root), *records.history_range(root, item))
-        return [row.body for row in rows]
+        first, _ = records.history_range(root, item)
+        return [row.body for row in self._history(root, kind, item, first)]
 
-    def history_page(self, root: str, item: str, size: int, continuation: str | None = None) -> Listing:
+    def history_page(self, root: str, kind: Kind, item: str, size: int, continuation: str | None = None) -> Listing:
         """A part of `history`; one range read, of no more than is shown."""
-        first, last = records.history_range(root, item)
+        first, _ = records.history_range(root, item)
         start = first + opened(continuation, first) if continuation else first
-        rows = self._store.read_range(self._store.shard_of(root), start, last, checked(size) + 1)
+        rows = self._history(root, kind, item, start, checked(size) + 1)
         return page([row.body for row in rows], [row.key for row in rows], size)
+
+    def _history(self, root: str, kind: Kind, item: str, start: str, limit: int | None = None) -> list[Row]:
+        first, last = records.history_range(root, item)
+        rows = self._store.read_range(self._store.shard_of(root), start, last, limit)
+        if rows and (start > first or rows[0].key == f"{first}000001"):  # else it is gone, or on its way
+            return rows
+        return [row for row in self._archive.history(root, kind, item) if row.key >= start][:limit]
 
     def ended(self, root: str, kind: Kind) -> list[Mapping[str, Any]]:
         """Every ended item of one kind under one root."""
@@ -269,8 +277,8 @@ class Queries:
     def as_of(self, circuit: str, at: datetime) -> Mapping[str, Any] | None:
         """What served at a time (UTC), from which data, approved by whom on what evidence; None: nothing did yet.
 
-        Five reads at most, however long the history: the champion's row, its release and what happened to that, and
-        the day's scorings.
+        Five reads at most of the state, however long the history: the champion's row, its release and what happened to
+        that, and the day's scorings. What is not there any more is looked for in the archive.
         """
         partition = self._store.shard_of(circuit)
         rows = self._store.read_range(partition, *records.champions_range(circuit, at), limit=1)
@@ -278,7 +286,9 @@ class Queries:
             return None
         champion = Champion.model_validate(rows[0].body)
         day = f"{circuit}@{at:%Y-%m-%d}"
-        scorings = self._store.read_range(partition, *records.finished_span(circuit, SCORING, day, f"{day}~"))
+        span = records.finished_span(circuit, SCORING, day, f"{day}~")
+        scorings = self._store.read_range(partition, *span)
+        scorings = scorings or self._archive.of_month(circuit, SCORING, at.date(), *span)
         return {
             "circuit": circuit,
             "at": at.isoformat(),
@@ -292,7 +302,7 @@ class Queries:
         release = self.release(release_id(circuit, pair.model))
         if release is None:
             return None
-        lines = self.history(circuit, release["id"])
+        lines = self.history(circuit, RELEASE, release["id"])
         evidence = {
             line["detail"]["approval"]: line["detail"]["evidence_uri"]
             for line in lines
@@ -322,6 +332,15 @@ class Queries:
     def _load(self, root: str) -> records.Loaded:
         return records.load(root, self._store.read_range(self._store.shard_of(root), *records.root_range(root)))
 
+    def _item(self, root: str, kind: Kind, identity: str) -> Item | None:
+        """One item, open, ended or archived."""
+        return self._load(root).items.get(identity) or self._ended(root, kind, identity)
+
+    def _ended(self, root: str, kind: Kind, identity: str) -> Item | None:
+        row = self._store.read(self._store.shard_of(root), records.finished_key(root, kind, identity))
+        row = row or self._archive.item(root, kind, identity)
+        return records.item_from(row) if row else None
+
     def _approval(self, circuit: str, release: str) -> Mapping[str, Any] | None:
         item = self._load(circuit).items.get(release)
         if not isinstance(item, Asked) or not records.is_asked(item) or item.approval is None:
@@ -335,10 +354,7 @@ class Queries:
 
     def monitoring_run(self, run: str) -> Mapping[str, Any] | None:
         """One monitoring run, under way or ended."""
-        item = self._load(MONITOR).items.get(run)
-        if item is None:
-            row = self._store.read(self._store.shard_of(MONITOR), records.finished_key(MONITOR, MONITORING, run))
-            item = records.item_from(row) if row else None
+        item = self._item(MONITOR, MONITORING, run)
         return item.model_dump(mode="json") if item else None
 
     def monitoring_of(self, circuit: str) -> Mapping[str, Any] | None:
@@ -356,9 +372,8 @@ class Queries:
     def check(self, circuit: str, run: str) -> Mapping[str, Any] | None:
         """The verdict of one monitoring run on one circuit."""
         kind = PERFORMANCE if run.startswith(Monitoring.PERFORMANCE) else DRIFT_CHECK
-        key = records.finished_key(circuit, kind, check_id(circuit, run))
-        row = self._store.read(self._store.shard_of(circuit), key)
-        return records.item_from(row).model_dump(mode="json") if row else None
+        item = self._ended(circuit, kind, check_id(circuit, run))
+        return item.model_dump(mode="json") if item else None
 
     def _listed(self, prefix: str, size: int, continuation: str | None) -> Listing:
         """The keys after the index's prefix sort alike in every shard."""

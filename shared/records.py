@@ -16,6 +16,7 @@ Keys within a shard's partition, in the order in which they sort:
     $act|<newest first>|…    what a person did, newest first
     $day|<day>|<run>         a scoring run in the ledger, by day and circuit
     $run|<kind>|<newest first>|… a monitoring run
+    $kept|<as what>|<day>|<key> a row that goes so long after that day; also in the fixed partitions
     <root>|0                 the root itself          } one range read
     <root>|1|<letter>|<item> everything open          } loads both
     <root>|5|<identity>      inbox: facts that were heard
@@ -54,12 +55,14 @@ from shared.domain.messages import Command, Event, LookAtGate, Person, decode, e
 from shared.domain.monitoring import Monitor, MonitoringRun
 from shared.domain.proposals.proposal import PROPOSAL, Proposal
 from shared.domain.release import GATES, RELEASE, Approval, Asked, Release
+from shared.domain.retention import Kept, filed_under, kept_as
 from shared.domain.rollback import Rollback
 from shared.domain.scoring import Phase as ScoringPhase
 from shared.domain.scoring import ScoringRun
 from shared.domain.training import Phase as TrainingPhase
 from shared.domain.training import TrainingRun
 from shared.domain.values import Channel, Monitoring
+from shared.errors import Conflict
 from shared.ports import Row, StateStore, Write
 
 JOBS = "jobs"
@@ -86,6 +89,8 @@ OPEN_ALERTS = "$alert|"
 OPEN_CIRCUITS = ("$open|", "$open|~")
 """The range of a shard's circuits with something open: in proportion to what is under way, not to the fleet."""
 ACTS = "$act|"
+KEPT = "$kept|"
+"""How the rows begin that say since when others are kept."""
 
 KINDS: dict[type[Item], Kind] = {
     **circuit_domain.KINDS,
@@ -207,6 +212,15 @@ def recalled(loaded: Loaded, event: Event) -> str | None:
     return finished_key(loaded.root.id, *about) if about and about[1] not in loaded.items else None
 
 
+def is_in_use(root: Root, item: Item) -> bool:
+    """Whether an ended item is one that serves, stands, or may serve again."""
+    if isinstance(root, Circuit):
+        return circuit_domain.is_in_use(root, item)
+    if isinstance(root, Environment):
+        return item.id in {environment_domain.environment_release_id(root.id, v) for v in (root.newest, root.live)}
+    return False
+
+
 def load(root: str, rows: Sequence[Row]) -> Loaded:
     """The root and its open items from the rows of `root_range`."""
     fresh: Root = ROOTS.get(root, Circuit)(id=root)
@@ -241,6 +255,7 @@ def writes(loaded: Loaded, decision: Decision, event: Event, now: datetime, trac
     found: list[Write] = []
     if event.identity:
         found.append(Write("insert", Row(inbox_key(event), {"at": now.isoformat(), "event": type(event).__name__})))
+        found.append(Write("put", kept(Kept.INBOX, now.date(), inbox_key(event))))
     found += [*_root(loaded, root), *_items(loaded, decision)]
     found += [
         Write(
@@ -303,15 +318,78 @@ def _items(loaded: Loaded, decision: Decision) -> list[Write]:
         kind = KINDS[type(item)]
         tail = f"{kind.letter}|{safe(item.id)}"
         root = (decision.root or loaded.root).id
-        key = f"{root}|{8 if item.phase in kind.ends else 1}|{tail}"
+        ended = item.phase in kind.ends
+        key = f"{root}|{8 if ended else 1}|{tail}"
         before = loaded.rows.get(f"{root}|1|{tail}") or loaded.rows.get(f"{root}|8|{tail}")
         body = item.model_dump(mode="json")
+        if ended:
+            file = archive_path(root, kind, filed_under(item))
+            found.append(Write("put", kept(kept_as(kind), item.since.date(), key, root=root, item=item.id, file=file)))
         if before and before.key == key:
             found.append(Write("replace", Row(key, body, before.etag)))
             continue
         found += [Write("delete", before)] if before else []
         found.append(Write("insert", Row(key, body)))
     return found
+
+
+def kept(what: Kept, since: date, key: str, **told: str) -> Row:
+    """Says that a row is kept as something since a day (UTC); of an item also whose it is and where it is archived."""
+    return Row(f"{KEPT}{what}|{since}|{key}", told)
+
+
+def kept_before(what: Kept, day: date) -> tuple[str, str]:
+    """The range of what is kept as something since days before that one, the oldest first."""
+    return f"{KEPT}{what}|", f"{KEPT}{what}|{day}"
+
+
+def kept_key(row: Row) -> str:
+    """The key of the row that is kept."""
+    return row.key.split("|", 3)[3]
+
+
+def remove(store: StateStore, partition: str, keys: Sequence[str]) -> None:
+    """Delete rows, at most 100, also where somebody else removes some of them meanwhile."""
+    try:
+        store.commit(partition, [Write("delete", Row(key, {})) for key in keys])
+    except Conflict:
+        for key in keys if len(keys) > 1 else ():
+            remove(store, partition, [key])
+
+
+def remembered(what: Kept, row: Row, now: datetime) -> list[Write]:
+    """A row beside the roots, with what says since when it is kept; one transaction."""
+    return [Write("put", row), Write("put", kept(what, now.date(), row.key))]
+
+
+def archive_folder(root: str, kind: Kind) -> str:
+    return f"archive/{root}/{kind.name.replace(' ', '-')}/"
+
+
+def archive_path(root: str, kind: Kind, day: date) -> str:
+    """The archive's file of a root's items of one kind and month."""
+    return f"{archive_folder(root, kind)}{day:%Y-%m}.jsonl"
+
+
+def index_rows(store: StateStore, partition: str, item: Item) -> list[Row]:
+    """The rows beside an ended item and its history that are about it, and not yet about a later one."""
+    rows = [store.read(partition, key) for key in _index_keys(item)]
+    return [row for row in rows if row and item.id in (row.body.get(name) for name in ("id", "run", "training"))]
+
+
+def _index_keys(item: Item) -> list[str]:
+    match item:
+        case Alert():
+            return [alerted_key(item.key)]
+        case Release():
+            return [done_key(item)]
+        case ScoringRun():
+            return _ledger_keys(item)
+        case MonitoringRun():
+            return [run_key(item)]
+        case TrainingRun(phase=TrainingPhase.ERRORED):
+            return [failed_key(item)]
+    return []
 
 
 def _gates(root: Root, loaded: Loaded, decision: Decision) -> list[Write]:
@@ -353,8 +431,7 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
         if isinstance(item, ScoringRun):
             found += _ledger(item)
         if isinstance(item, TrainingRun) and item.phase == TrainingPhase.ERRORED:
-            failed = Row(f"{FAILED_TRAININGS}{newest_first(item.since)}|{safe(item.id)}", {"training": item.id})
-            found.append(Write("put", failed))
+            found.append(Write("put", Row(failed_key(item), {"training": item.id})))
         if isinstance(item, Proposal):
             found += _proposal(item, loaded)
         if not isinstance(item, Release):
@@ -381,8 +458,11 @@ def _indexes(circuit: Circuit, loaded: Loaded, decision: Decision, now: datetime
 
 def _monitoring(run: MonitoringRun) -> Write:
     """The run in the list of its kind."""
-    key = f"{runs_prefix(run.monitoring)}{newest_first(run.created_at)}|{safe(run.id)}"
-    return Write("put", Row(key, run.model_dump(mode="json", exclude={"operation", "cursor"})))
+    return Write("put", Row(run_key(run), run.model_dump(mode="json", exclude={"operation", "cursor"})))
+
+
+def run_key(run: MonitoringRun) -> str:
+    return f"{runs_prefix(run.monitoring)}{newest_first(run.created_at)}|{safe(run.id)}"
 
 
 def runs_prefix(monitoring: Monitoring) -> str:
@@ -443,11 +523,16 @@ def given_at(row: Row) -> datetime:
 
 def _ledger(item: ScoringRun) -> list[Write]:
     """The run by day; and, once it has published, as what stands for its day and as what its model made."""
-    day, body = f"{item.origin:%Y-%m-%d}", Run.of(item).model_dump(mode="json")
-    found = [Write("put", Row(f"$day|{day}|{safe(item.id)}", body))]
+    body = Run.of(item).model_dump(mode="json")
+    return [Write("put", Row(key, body)) for key in _ledger_keys(item)]
+
+
+def _ledger_keys(item: ScoringRun) -> list[str]:
+    day = f"{item.origin:%Y-%m-%d}"
+    found = [f"$day|{day}|{safe(item.id)}"]
     if item.phase == ScoringPhase.SCORED and item.pair:
-        found.append(Write("put", Row(f"{item.circuit}|6|d|{day}", body)))
-        found.append(Write("put", Row(f"{made_prefix(item.circuit, item.pair.model)}{safe(item.id)}", body)))
+        found.append(f"{item.circuit}|6|d|{day}")
+        found.append(f"{made_prefix(item.circuit, item.pair.model)}{safe(item.id)}")
     return found
 
 
@@ -507,6 +592,10 @@ def _proposal(proposal: Proposal, loaded: Loaded) -> list[Write]:
 def failed_since(since: datetime, now: datetime) -> tuple[str, str]:
     """The range of trainings that failed between two times."""
     return f"{FAILED_TRAININGS}{newest_first(now)}|", f"{FAILED_TRAININGS}{newest_first(since)}|"
+
+
+def failed_key(training: TrainingRun) -> str:
+    return f"{FAILED_TRAININGS}{newest_first(training.since)}|{safe(training.id)}"
 
 
 def alerts_of(severity: Severity) -> str:

@@ -13,8 +13,7 @@ from typing import Any
 
 from shared import records
 from shared.domain.messages import Command, LookAtOperation, decode, encode
-from shared.errors import Conflict
-from shared.ports import Clock, Row, StateStore, WorkQueue, Write
+from shared.ports import Clock, Row, StateStore, WorkQueue
 
 BATCH = 100
 
@@ -82,12 +81,4 @@ class Relay:
             command, trace = records.untraced(row)
             self._queue.send(_message(command, "reconciler" if due_look else "command", trace))
         for start in range(0, len(rows), BATCH):
-            self._remove(partition, rows[start : start + BATCH])
-
-    def _remove(self, partition: str, rows: Sequence[Row]) -> None:
-        try:
-            self._store.commit(partition, [Write("delete", Row(row.key, {})) for row in rows])
-        except Conflict:
-            # Another relay removed some of them meanwhile: what is left goes one by one.
-            for row in rows if len(rows) > 1 else ():
-                self._remove(partition, [row])
+            records.remove(self._store, partition, [row.key for row in rows[start : start + BATCH]])

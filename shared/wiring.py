@@ -11,6 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from shared.application import Application
+from shared.archive import Archive
 from shared.backlog import Backlog
 from shared.clock import SystemClock
 from shared.configuration import Fleet, load_fleet
@@ -130,7 +131,7 @@ def wire_around(
     """What triggers need beside an application; `limits`: how many of each kind of slot there are."""
     ports = application.ports
     ledger = Ledger(ports.store, directory, ports.clock)
-    queries = Queries(ports.store)
+    queries = Queries(ports.store, Archive(ports.documents))
     return Wired(
         settings=settings,
         application=application,

@@ -132,6 +132,19 @@ class SimulatedQueue:
 class SimulatedDocuments:
     def __init__(self) -> None:
         self._documents: dict[str, str] = {}
+        self._lines: defaultdict[str, list[str]] = defaultdict(list)
+        self.read_of: Counter[str] = Counter()
+        """How often each file that grows was read."""
+
+    def append(self, path: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        self._lines[path] += [json.dumps(line) for line in lines]
+
+    def lines(self, path: str) -> Sequence[Mapping[str, Any]]:
+        self.read_of[path] += 1
+        return [json.loads(line) for line in self._lines.get(path, ())]
+
+    def names(self, folder: str) -> Sequence[str]:
+        return sorted(path for path in {*self._lines, *self._documents} if path.startswith(folder))
 
     def write(self, path: str, document: Mapping[str, Any]) -> str:
         self._documents[path] = json.dumps(document, default=str)

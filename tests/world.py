@@ -15,6 +15,7 @@ from shared import records
 from shared.adapters.local.state_store import MemoryStateStore
 from shared.advance import Advanced
 from shared.application import Application
+from shared.archive import Archive
 from shared.domain import lake as lake_domain
 from shared.domain import messages as m
 from shared.domain.circuit import Circuit
@@ -22,6 +23,7 @@ from shared.domain.environment import EnvironmentRelease
 from shared.domain.environment.messages import EnvironmentRegistered
 from shared.domain.machine import Item, Verdict
 from shared.domain.release import Asked, Release
+from shared.domain.retention import RetentionRules
 from shared.domain.rollback import Rollback
 from shared.domain.rules import Rules
 from shared.domain.scoring import ScoringRun
@@ -79,6 +81,7 @@ class Fleet:
         )
     )
     max_invocations: int = 10
+    retention: RetentionRules = field(default_factory=RetentionRules)
 
     def circuits(self) -> Sequence[str]:
         return self.names
@@ -164,7 +167,7 @@ class World:
         self.choose: Callable[[int], int] = lambda count: 0
         """Which of so many deliverable things comes next."""
         self.app = self._start()
-        self.queries = Queries(self.store)
+        self.queries = Queries(self.store, Archive(self.documents))
 
     def _start(self) -> Application:
         def through(port: Any, *names: str) -> Any:
@@ -174,7 +177,7 @@ class World:
             store=through(self.store, "commit"),
             queue=through(self.queue, "send"),
             clock=self.clock,
-            documents=through(self.documents, "write"),
+            documents=through(self.documents, "write", "append"),
             platform=through(self.platform, *STARTS, "cancel"),
             etl=through(
                 SimulatedEtl(self.operations, self.lake, self.fleet.circuits()), "start", "start_upkeep", "cancel"

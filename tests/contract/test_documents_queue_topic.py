@@ -54,6 +54,32 @@ def documents(container: ContainerClient) -> BlobDocuments:
     return BlobDocuments(container)
 
 
+def test_a_file_grows_by_whole_lines_and_is_read_and_listed(
+    documents: BlobDocuments, container: ContainerClient
+) -> None:
+    path = "archive/P001_C001/release/2026-01.jsonl"
+    assert documents.lines(path) == [] and documents.names("archive/") == []
+    first: list[dict[str, Any]] = [{"key": "P001_C001|8|R|P001_C001:1", "body": {"text": "läuft\n\U0001f6a8"}}]
+    documents.append(path, first)
+    documents.append(path, [{"key": "2"}, {"key": "3"}])
+    documents.append("archive/P001_C001/release/2025-12.jsonl", [{"key": "0"}])
+    documents.append("archive/P001_C001/release/2025-11.jsonl", [])
+    documents.write("archive.json", {})
+    assert documents.lines(path) == [*first, {"key": "2"}, {"key": "3"}]
+    assert documents.names("archive/") == ["archive/P001_C001/release/2025-12.jsonl", path]
+    assert container.get_blob_client(path).get_blob_properties().blob_type == "AppendBlob"
+
+
+def test_what_is_larger_than_a_block_is_appended_in_blocks_of_whole_lines(
+    documents: BlobDocuments, container: ContainerClient
+) -> None:
+    lines = [{"key": str(number), "body": "x" * 30_000} for number in range(150)]
+    documents.append("archive/large.jsonl", lines)
+    assert documents.lines("archive/large.jsonl") == lines
+    blob = container.get_blob_client("archive/large.jsonl").get_blob_properties()
+    assert blob.append_blob_committed_block_count == 3
+
+
 def test_a_document_is_read_back_as_it_was_written_and_its_address_is_the_blobs(
     documents: BlobDocuments, container: ContainerClient
 ) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from shared.archive import Archive
 from shared.domain import messages as m
 from shared.domain.alerts.alert import Alert, Phase
 from shared.domain.alerts.causes import Route, Severity
@@ -307,7 +308,7 @@ def test_open_alerts_are_listed_the_critical_first_by_plant_and_severity_in_page
 
 def test_what_is_open_is_read_without_regard_to_what_was(troubled: World) -> None:
     counted = CountedReads(troubled.store)
-    queries = Queries(counted)
+    queries = Queries(counted, Archive(troubled.documents))
     queries.alerts(50)
     before = (counted.reads, counted.rows)
     for _ in range(4):

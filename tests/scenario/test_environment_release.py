@@ -15,7 +15,6 @@ from shared.domain.machine import Verdict
 from shared.domain.messages import HoldRequested
 from shared.domain.rules import Rules
 from shared.domain.values import ENVIRONMENT, Pair, Stage
-from shared.queries import Queries
 from tests.builders import DIRECTOR, ENGINEER, circuits, model_tags
 from tests.scenario.invariants import check_at_rest, check_replay_changes_nothing
 from tests.simulated import ENVIRONMENT_PROMOTION, FAILS, PRODUCTION_DEPLOYMENT, TEST_INFERENCE, UNUSABLE, Killed
@@ -362,7 +361,7 @@ def test_people_see_how_far_it_is_and_each_circuits_update() -> None:
     world = world_of()
     bring_to_waves(world)
     world.run(minutes=10)
-    queries = Queries(world.store)
+    queries = world.queries
     shown = queries.environment_release(NEW)
     assert shown and list(shown["updates"]) == list(TWELVE)
     waved = [circuit for circuit, update in shown["updates"].items() if update["waved"]]
@@ -376,7 +375,7 @@ def test_a_gate_of_an_environment_is_listed_with_its_evidence() -> None:
     world = world_of(circuits(1))
     world.register_environment(NEW)
     world.run(minutes=5)
-    queries = Queries(world.store)
+    queries = world.queries
     (gate,) = queries.approvals(10).entries
     assert gate["release"] == RELEASE and gate["evidence"]["preview"]["touched"] == 1
     assert queries.approval(f"{RELEASE}:registry:1") and queries.was_asked(f"{RELEASE}:registry:1")

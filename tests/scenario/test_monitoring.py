@@ -160,7 +160,7 @@ def test_telling_a_circuit_costs_one_transaction_and_a_slice_one_document() -> N
     assert len(checks) == 55
     transitions = Counter(line["event"] for line in world.history(MONITOR, run.id))
     assert transitions["FindingsRead"] + transitions["LastFindingsRead"] == 2
-    inboxes = [key for _, key in world.rows() if "|5|" in key and f"judged:{run.id}" in key]
+    inboxes = [key for _, key in world.rows() if "|5|" in key and f"judged:{run.id}" in key and key[0] != "$"]
     assert len(inboxes) == 55, "a fact, and so a transaction, for each circuit"
     relayed = commits["before SimulatedQueue.send"]
     assert commits["before MemoryStateStore.commit"] <= 55 + sum(transitions.values()) + 1 + relayed

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.adapters.local.state_store import MemoryStateStore
+from shared.archive import Archive
 from shared.dead_letters import DeadLetters
 from shared.domain import messages as m
 from shared.domain.monitoring import messages as mm
@@ -199,7 +200,7 @@ def test_the_audit_has_what_people_did_and_not_what_happened_by_itself(world: Wo
     world.go_live()
     world.order(m.RollbackRequested, by=DIRECTOR, reason="the forecasts drift off")
     world.run(minutes=10)
-    acts = Queries(world.store).acts(50).entries
+    acts = world.queries.acts(50).entries
     assert [(act["act"], act["by"]) for act in acts] == [
         ("RollbackRequested", DIRECTOR.username),
         ("ApprovalDecided", ENGINEER.username),
@@ -216,7 +217,7 @@ def test_the_audit_is_read_from_a_time_on_backwards_in_pages(world: World) -> No
     between = world.now()
     world.run(hours=1)
     world.order(m.ResumeRequested)
-    queries = Queries(world.store)
+    queries = world.queries
     first = queries.acts(1)
     assert [act["act"] for act in first.entries] == ["ResumeRequested"]
     assert [act["act"] for act in queries.acts(1, first.continuation).entries] == ["HoldRequested"]
@@ -228,7 +229,7 @@ def test_who_replayed_a_dead_letter_is_in_the_audit() -> None:
     letters = DeadLetters(store, SimulatedDocuments(), VirtualClock(START))
     letter = letters.record("work", "the platform did not answer", {"work": "…"})
     letters.replay(letter, {"work": lambda body: "on the queue again"}, "erik@example.org")
-    (act,) = Queries(store).acts(9).entries
+    (act,) = Queries(store, Archive(SimulatedDocuments())).acts(9).entries
     assert (act["act"], act["by"], act["reason"]) == ("DeadLetterReplayed", "erik@example.org", "on the queue again")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shared.archive import Archive
 from shared.domain.explain import Explanation, Standing
 from shared.domain.hold import Hold
 from shared.domain.messages import HoldRequested, RollbackRequested
@@ -19,7 +20,7 @@ FIRST, SECOND = f"{CIRCUIT}:1", f"{CIRCUIT}:2"
 
 
 def explained(world: World, root: str = CIRCUIT) -> Explanation:
-    found = Queries(world.store).explain(root, world.fleet.rules(root), world.now())
+    found = world.queries.explain(root, world.fleet.rules(root), world.now())
     assert found is not None
     return found
 
@@ -30,7 +31,7 @@ def standing(world: World, item: str, root: str = CIRCUIT) -> Standing:
 
 
 def as_of(world: World, at: Any) -> dict[str, Any]:
-    found = Queries(world.store).as_of(CIRCUIT, at)
+    found = world.queries.as_of(CIRCUIT, at)
     assert found is not None
     return dict(found)
 
@@ -56,7 +57,7 @@ def test_every_step_of_a_release_says_what_it_waits_for(world: World) -> None:
     told: dict[str, str] = {}
 
     def look(point: str) -> None:
-        if found := Queries(world.store).explain(CIRCUIT, world.fleet.rules(CIRCUIT), world.now()):
+        if found := world.queries.explain(CIRCUIT, world.fleet.rules(CIRCUIT), world.now()):
             told.update({standing.phase: standing.waits_for for standing in found.under_way})
 
     world.effects.interrupt = look
@@ -144,14 +145,14 @@ def test_the_lake_says_what_its_etl_run_waits_for(world: World) -> None:
 def test_explaining_takes_one_read_however_long_the_history(world: World) -> None:
     world.go_live(1)
     counted = CountedReads(world.store)
-    Queries(counted).explain(CIRCUIT, world.fleet.rules(CIRCUIT), world.now())
+    Queries(counted, Archive(world.documents)).explain(CIRCUIT, world.fleet.rules(CIRCUIT), world.now())
     before = (counted.reads, counted.rows)
     for _ in range(5):
         world.run_until(world.at(hour=6, day=1))
         world.commit()
         world.run(hours=1)
     counted = CountedReads(world.store)
-    Queries(counted).explain(CIRCUIT, world.fleet.rules(CIRCUIT), world.now())
+    Queries(counted, Archive(world.documents)).explain(CIRCUIT, world.fleet.rules(CIRCUIT), world.now())
     assert (counted.reads, counted.rows) == before == (1, 1)
 
 
@@ -211,7 +212,7 @@ def test_that_nothing_served_after_a_rollback_without_a_predecessor_is_said(worl
 def test_nothing_is_said_to_have_served_before_anything_did(world: World) -> None:
     before = world.now()
     world.go_live(1)
-    assert Queries(world.store).as_of(CIRCUIT, before) is None
+    assert world.queries.as_of(CIRCUIT, before) is None
 
 
 @pytest.mark.parametrize("versions", [2, 8])
@@ -222,7 +223,7 @@ def test_what_served_then_takes_the_same_reads_however_often_the_champion_change
         world.run_until(world.at(hour=6, day=1))
         world.go_live(version)
     counted = CountedReads(world.store)
-    found = Queries(counted).as_of(CIRCUIT, first_day)
+    found = Queries(counted, Archive(world.documents)).as_of(CIRCUIT, first_day)
     assert found is not None and found["pair"]["model"] == 1
     assert counted.reads <= 5
     assert counted.rows < 40

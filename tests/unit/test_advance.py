@@ -150,7 +150,7 @@ def test_a_conflict_loads_and_decides_again(store: WatchedStore, advance: Advanc
 def test_the_same_fact_told_to_two_workers_at_once_has_one_effect(store: WatchedStore, advance: Advance) -> None:
     store.before_commit = lambda: None if advance(covered(START)).verdict is Verdict.APPLIED else pytest.fail()
     assert advance(covered(START)).duplicate
-    assert len([key for key in rows(store) if "|8|Q|" in key]) == 1
+    assert len([key for key in rows(store) if key.startswith(f"{CIRCUIT}|8|Q|")]) == 1
 
 
 def test_a_circuit_that_everybody_wants_asks_the_caller_to_come_again(store: WatchedStore, advance: Advance) -> None:

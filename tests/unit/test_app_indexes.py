@@ -123,6 +123,7 @@ TIMERS = {
     "look_for_environments": "%RECONCILE_SCHEDULE%",
     "watch_fleet": "%RECONCILE_SCHEDULE%",
     "monitor_fleet": "%MONITORING_SCHEDULE%",
+    "retain": "%RETENTION_SCHEDULE%",
 }
 EVENTS = {
     "on_model_registered",

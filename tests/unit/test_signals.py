@@ -18,7 +18,6 @@ from shared.domain.machine import Verdict
 from shared.domain.messages import Event
 from shared.errors import Invalid, Transient
 from shared.ports import Write
-from shared.queries import Queries
 from shared.relay import Work
 from shared.signals import Signals
 from shared.subscriptions import (
@@ -80,7 +79,7 @@ def registered(topic: str = DEV, **content: Any) -> dict[str, Any]:
 
 
 def letters(world: World) -> list[Mapping[str, Any]]:
-    return list(Queries(world.store).dead_letters(200).entries)
+    return list(world.queries.dead_letters(200).entries)
 
 
 def looks(world: World) -> list[Any]:
@@ -490,7 +489,7 @@ def test_the_list_is_newest_first_and_pages_without_gap_or_repetition(world: Wor
     for number in range(7):
         signals.hear(registered("elsewhere", modelVersion=number))
         world.run(minutes=1)
-    queries, seen, token = Queries(world.store), [], None
+    queries, seen, token = world.queries, [], None
     while True:
         listing = queries.dead_letters(3, token)
         seen += [entry["body"]["data"]["modelVersion"] for entry in listing.entries]

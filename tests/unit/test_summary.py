@@ -12,7 +12,6 @@ import pytest
 from local.event_grid import Delivery, DeliveryState
 from local.summary import every, most_at_once, most_delivered, newest_verdicts, published, recovered_job, summarise
 from shared.domain import messages as m
-from shared.queries import Queries
 from shared.subscriptions import MODEL_REGISTERED, RUN_COMPLETED, RUN_STATUS_CHANGED
 from tests.builders import DIRECTOR, ENGINEER, circuits
 from tests.simulated import NOT_TOLD, TEST_INFERENCE, UNUSABLE
@@ -138,7 +137,7 @@ def test_a_whole_story_is_told_by_the_state_alone(tmp_path: Path) -> None:
     for circuit, run in ((live, "aaaaaaa"), (recovered, "bbbbbbb")):
         world.app.advance(m.TrainingRequested(root=circuit, commit=run, author="tess", pull_request="1"))
 
-    summary = summarise(Queries(world.store), [delivery(f"models/sensor_model_{live}:1")], tmp_path)
+    summary = summarise(world.queries, [delivery(f"models/sensor_model_{live}:1")], tmp_path)
     assert json.loads(json.dumps(summary)) == summary
     assert (summary["circuits"], summary["releases"]) == (5, 6)
     assert (summary["live"], summary["rejected"]) == ([f"{live}:1"], [f"{rejected}:1"])
@@ -156,7 +155,7 @@ def test_every_entry_of_a_list_is_read_page_by_page() -> None:
     world = World(Fleet(names=circuits(7)))
     world.commit()
     world.run(minutes=5)
-    queries = Queries(world.store)
+    queries = world.queries
 
     def in_pages_of_two(size: int, continuation: str | None) -> Any:
         return queries.circuits(2, continuation)

@@ -21,6 +21,7 @@ from shared import records
 from shared.adapters.azure.rest import RestClient
 from shared.adapters.azure.starts import Starts
 from shared.domain.messages import Person
+from shared.domain.retention import Kept
 from shared.domain.values import AskState, Gate
 from shared.errors import AlreadyExists, Permanent, Transient
 from shared.ports import Ask, Asked, Clock, Row, StateStore, Write
@@ -101,6 +102,7 @@ class DevopsApprovals:
     ) -> None:
         self._pipeline = pipeline
         self._store = store
+        self._clock = clock
         self._starts = Starts(store, clock)
         project = f"{pipeline.organization}/{pipeline.project}"
         self._devops = RestClient("Azure DevOps", f"{project}/_apis", credential, SCOPE, **options)
@@ -255,7 +257,8 @@ class DevopsApprovals:
         """What is asked, written before anything is started: the nonce of a second try is that of the first."""
         fresh = {"parameters": dict(parameters), "run": ""}
         try:
-            self._store.commit(records.GATE_RUNS, [Write("insert", Row(_key(approval_id), fresh))])
+            kept = records.kept(Kept.LOOKUPS, self._clock.now().date(), _key(approval_id))
+            self._store.commit(records.GATE_RUNS, [Write("insert", Row(_key(approval_id), fresh)), Write("put", kept)])
             return fresh
         except AlreadyExists:
             known = self._read(approval_id)

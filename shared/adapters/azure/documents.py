@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.blob import ContainerClient, ContentSettings
+from azure.storage.blob import BlobType, ContainerClient, ContentSettings
 
 from shared.errors import Transient
 
+BLOCK = 2 * 1024 * 1024
+"""Bytes that are appended at once, far below what one request takes: a line is there whole or not at all."""
+
 
 class BlobDocuments:
-    """JSON blobs in one container."""
+    """JSON blobs in one container; files that grow are append blobs."""
 
     def __init__(self, container: ContainerClient) -> None:
         self._container = container
@@ -35,3 +38,38 @@ class BlobDocuments:
         except AzureError as error:
             raise Transient(f"document {path} was not read: {error}") from error
         return found if isinstance(found, dict) else None
+
+    def append(self, path: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        blob, kind = self._container.get_blob_client(path), ContentSettings("application/jsonl")
+        try:
+            for block in _blocks(lines):
+                blob.upload_blob(block, blob_type=BlobType.APPENDBLOB, overwrite=False, content_settings=kind)
+        except AzureError as error:
+            raise Transient(f"nothing more was added to {path}: {error}") from error
+
+    def lines(self, path: str) -> Sequence[Mapping[str, Any]]:
+        try:
+            content = self._container.download_blob(path).readall()
+        except ResourceNotFoundError:
+            return []
+        except AzureError as error:
+            raise Transient(f"{path} was not read: {error}") from error
+        return [json.loads(line) for line in content.splitlines()]
+
+    def names(self, folder: str) -> Sequence[str]:
+        try:
+            return sorted(self._container.list_blob_names(name_starts_with=folder))
+        except AzureError as error:
+            raise Transient(f"what is in {folder} was not listed: {error}") from error
+
+
+def _blocks(lines: Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
+    block = b""
+    for line in lines:
+        text = json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n"
+        if block and len(block) + len(text) > BLOCK:
+            yield block
+            block = b""
+        block += text
+    if block:
+        yield block

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared import records
+from shared.domain.retention import Kept
 from shared.errors import AlreadyExists, Conflict, FleetError, Permanent, Transient
 from shared.ports import Clock, Row, StateStore, Write
 
@@ -55,7 +56,8 @@ class Starts:
         claimed = {"request": dict(request), "reference": "", "until": (now + CLAIM).isoformat()}
         try:
             if row is None:
-                self._store.commit(records.STARTS, [Write("insert", Row(key, claimed))])
+                kept = records.kept(Kept.LOOKUPS, now.date(), key)
+                self._store.commit(records.STARTS, [Write("insert", Row(key, claimed)), Write("put", kept)])
                 return claimed
             if datetime.fromisoformat(row.body["until"]) <= now:
                 self._store.commit(records.STARTS, [Write("replace", Row(key, claimed, row.etag))])

@@ -27,7 +27,7 @@ from shared.domain.circuit.scorings import Scorings, came_late
 from shared.domain.circuit.trainings import Trainings
 from shared.domain.circuit.updates import Updates
 from shared.domain.machine import Decision, Item, Kind
-from shared.domain.release import RELEASE, release_id
+from shared.domain.release import RELEASE, Release, release_id
 from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING
 
@@ -39,7 +39,7 @@ PARTS: tuple[type[Part[Any]], ...] = (
 before what is scored there."""
 KINDS: dict[type[Item], Kind] = {part.kind.item: part.kind for part in PARTS}
 
-__all__ = ["KINDS", "Circuit", "decide", "draft", "recalled"]
+__all__ = ["KINDS", "Circuit", "decide", "draft", "is_in_use", "recalled"]
 
 
 def recalled(circuit: Circuit, event: m.Event) -> tuple[Kind, str] | None:
@@ -53,6 +53,14 @@ def recalled(circuit: Circuit, event: m.Event) -> tuple[Kind, str] | None:
         case m.SensorCovered() if circuit.forecast and came_late(event, circuit.forecast.origin):
             return SCORING, circuit.forecast.run
     return None
+
+
+def is_in_use(circuit: Circuit, item: Item) -> bool:
+    """Whether an ended item is one that serves, stands, or may serve again."""
+    if isinstance(item, Release):
+        pairs = (circuit.desired, circuit.serving, circuit.verified, *(proved.pair for proved in circuit.proved))
+        return item.version in {pair.model for pair in pairs if pair}
+    return item.id in (circuit.served_by, circuit.forecast.run if circuit.forecast else "")
 
 
 def draft(circuit: Circuit, items: Mapping[str, Item], rules: Rules, now: datetime) -> CircuitDraft:
