@@ -21,7 +21,8 @@ EVENT_TYPES: dict[a.Change, str] = {
 @handles(a.PublishAlert)
 def publish_alert(command: a.PublishAlert, at: Handling) -> None:
     notice = command.notice
-    log.warning("%s alert %s %s: %s", notice.severity, notice.key, notice.change, notice.note or notice.reason)
+    seen = f" ({notice.evidence.report})" if notice.evidence.report else ""
+    log.warning("%s alert %s %s: %s%s", notice.severity, notice.key, notice.change, notice.note or notice.reason, seen)
     subject = f"alerts/{notice.plant or 'fleet'}/{notice.circuit or 'all'}/{notice.cause}"
     at.ports.topic.publish(EVENT_TYPES[notice.change], subject, notice.model_dump(mode="json"))
 

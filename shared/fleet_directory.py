@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from shared.configuration import Fleet
+from shared.configuration import Monitoring as Watching
 from shared.domain.alerts.causes import Severity
 from shared.domain.quality import QualityLimits
 from shared.domain.rules import Rules
@@ -81,6 +82,8 @@ class FleetDirectory:
                     ),
                     "plausible_range_sd": circuit.monitoring.plausible_range_sd,
                     "persistence": circuit.monitoring.persistence,
+                    "error_limits": _error_limits(circuit.monitoring),
+                    "drift_low": circuit.monitoring.drift.low,
                 }
             )
             for circuit in fleet
@@ -137,6 +140,15 @@ class FleetDirectory:
             command_id=order.command_id,
         )
         return request.model_dump(mode="json")
+
+
+def _error_limits(monitoring: Watching) -> dict[Severity, dict[str, float]]:
+    """The configured limits of each error, by how bad it is to pass them."""
+    thresholds = {"mae": monitoring.mae, "rmse": monitoring.rmse, "mape": monitoring.mape}
+    return {
+        Severity.WARNING: {name: limit.warn for name, limit in thresholds.items()},
+        Severity.CRITICAL: {name: limit.critical for name, limit in thresholds.items()},
+    }
 
 
 def _live(model: LiveModel | None) -> Any:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause, warning
+from shared.domain.alerts.messages import Evidence
 from shared.domain.machine import Item, Kind, Then
 from shared.domain.monitoring import messages as mm
 from shared.domain.period import Period
@@ -67,6 +68,7 @@ class Drift(Item):
     check: str
     features: tuple[str, ...] = ()
     scope: mm.Scope = mm.Scope.CIRCUIT
+    evidence: Evidence = Evidence()
 
 
 _DRIFTED = warning(Cause.DRIFT)

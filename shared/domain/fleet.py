@@ -9,6 +9,7 @@ from enum import StrEnum
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause, critical, warning
 from shared.domain.alerts.draft import AlertingDraft
+from shared.domain.alerts.messages import Evidence
 from shared.domain.machine import Decision, Item, Kind, Line, NotAllowed, NotNow, Root, Table, Then
 from shared.domain.rules import Rules
 
@@ -143,6 +144,11 @@ class FleetDraft(AlertingDraft):
 
     def says(self, item: Item) -> str:
         return self.root.stopped if isinstance(item, Stop) else super().says(item)
+
+    def evidence(self, item: Item) -> Evidence:
+        if isinstance(item, Trouble) and item.phase == TroublePhase.LASTING:
+            return Evidence(measured={"failed": item.count}, limits={"failed": self.rules.training_failures})
+        return super().evidence(item)
 
     def settle(self, item: Item, event: m.Event) -> None:
         if isinstance(event, m.FleetStopped):

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause, critical, warning
+from shared.domain.alerts.messages import Evidence
 from shared.domain.machine import Item, Kind, Then
 from shared.domain.monitoring import messages as mm
 from shared.domain.period import Period
@@ -59,6 +60,7 @@ class Degradation(Item):
     circuit: str
     model: int | None
     check: str
+    evidence: Evidence = Evidence()
 
 
 _STANDS = DegradationPhase

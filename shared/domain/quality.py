@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from math import comb, sqrt
 from statistics import NormalDist
+from typing import NamedTuple
 
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause, warning
+from shared.domain.alerts.messages import Evidence
 from shared.domain.machine import Item, Kind, Then
 from shared.domain.values import Value, split_circuit
 
@@ -97,23 +99,44 @@ def assess_quality(
     rows = round(counts["rows"])
     if rows <= 0:
         return QualityUnknown, ("no readings to judge",)
-    problems = tuple(_problems(counts, rows, limits))
+    problems = tuple(problem.text for problem in _problems(counts, rows, limits))
     return (QualityFailed if problems else QualityPassed), problems
 
 
-def _problems(counts: Mapping[str, float], rows: int, limits: QualityLimits) -> Iterator[str]:
+def measured_quality(counts: Mapping[str, float], limits: QualityLimits) -> Evidence:
+    """What breaks a limit in counts that were judged, and by how much: shares, and hours of what is stuck."""
+    problems = list(_problems(counts, round(counts["rows"]), limits))
+    return Evidence(
+        measured={problem.name: problem.value for problem in problems},
+        limits={problem.name: problem.limit for problem in problems},
+    )
+
+
+class _Problem(NamedTuple):
+    name: str
+    value: float
+    limit: float
+    text: str
+
+
+def _problems(counts: Mapping[str, float], rows: int, limits: QualityLimits) -> Iterator[_Problem]:
     for what, limit in (("nulls", limits.null_rate), ("out_of_range", limits.out_of_range_rate)):
         for column, count in _by_column(counts, what, limits.columns):
             if _breaks(count, rows, limit):
-                yield f"{what.replace('_', ' ')} {count / rows:.1%} of {column} (limit {limit:.1%})"
+                text = f"{what.replace('_', ' ')} {count / rows:.1%} of {column} (limit {limit:.1%})"
+                yield _Problem(f"{what}.{column}", count / rows, limit, text)
     missing, late = counts.get("missing_hours", 0), counts.get("late", 0)
     if _breaks(missing, rows + round(missing), limits.missing_rate):
-        yield f"gaps: {missing:.0f} of {rows + missing:.0f} hours are missing (limit {limits.missing_rate:.1%})"
+        hours = rows + missing
+        text = f"gaps: {missing:.0f} of {hours:.0f} hours are missing (limit {limits.missing_rate:.1%})"
+        yield _Problem("missing_hours", missing / hours, limits.missing_rate, text)
     if _breaks(late, rows, limits.late_rate):
-        yield f"late: {late / rows:.1%} came for days that were over (limit {limits.late_rate:.1%})"
+        text = f"late: {late / rows:.1%} came for days that were over (limit {limits.late_rate:.1%})"
+        yield _Problem("late", late / rows, limits.late_rate, text)
     for column, hours in _by_column(counts, "stuck", limits.columns):
         if hours > limits.stuck_hours:
-            yield f"stuck: {column} has not changed for {hours:.0f} hours or more (limit {limits.stuck_hours})"
+            text = f"stuck: {column} has not changed for {hours:.0f} hours or more (limit {limits.stuck_hours})"
+            yield _Problem(f"stuck.{column}", hours, limits.stuck_hours, text)
 
 
 def _by_column(counts: Mapping[str, float], what: str, columns: Sequence[str]) -> list[tuple[str, float]]:

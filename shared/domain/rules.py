@@ -88,6 +88,10 @@ class Rules(Value):
     environment_observation: timedelta = timedelta(hours=24)
     retry_after: timedelta = timedelta(minutes=2)
     quality: QualityLimits = QualityLimits()
+    error_limits: Mapping[Severity, Mapping[str, float]] = {}
+    """What the errors of a month's forecasts may be at most, by metric, before they are a warning, or critical."""
+    drift_low: float = 0.05
+    """The effect from which on a change of a column is drift."""
     persistence: PersistenceRules = PersistenceRules()
     monitored_every: Mapping[Monitoring, Every] = dict.fromkeys(Monitoring, Every.NEVER)
     readings_settle: timedelta = timedelta(hours=6)

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.domain.alerts.alert import Alert
 from shared.domain.alerts.alert import Phase as AlertPhase
+from shared.domain.alerts.causes import Severity
 from shared.domain.drift import Drift, DriftCheck
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.machine import Verdict
@@ -143,6 +144,36 @@ def test_a_quarter_of_a_fleet_has_exactly_its_alerts_and_no_others() -> None:
     assert f"{degraded.since:%Y-%m-%d}" == "2026-07-01" and "mae 0.21" in degraded.reason
     assert world.circuit(BROKEN).performance[0].verdict == "cannot say"
     assert not world.dead_letters() and not world.crashes
+
+
+def test_an_alert_tells_what_was_measured_its_limits_the_models_promise_and_where_to_read_more() -> None:
+    limits = {Severity.WARNING: {"mae": 0.15}, Severity.CRITICAL: {"mae": 0.25}}
+    world = serving(rules=SCHEDULED.model_copy(update={"error_limits": limits}))
+    measured = {"mae": 0.31, "backtest_mae": 0.12}
+    world.monitor.judge = lambda circuit, request: Finding(
+        verdict="critical", reason="mae 0.31", numbers=measured, report="P001_C001.html"
+    )
+    asked(world, Monitoring.PERFORMANCE, period=named("2026-03"))
+    world.run(hours=1)
+    (told,) = [p for kind, _, p in world.topic.published if p.get("key") == f"performance:{CIRCUIT}"]
+    (run,) = runs(world)
+    assert told["evidence"] == {
+        "measured": measured,
+        "limits": {"mae": 0.25},
+        "promised": {"mae": 0.12},
+        "period": "2026-03",
+        "report": f"api/circuits/{CIRCUIT}/checks/{run.id}/report",
+    }
+
+
+def test_an_alert_about_a_plant_leads_to_the_page_about_the_run() -> None:
+    world = serving()
+    world.monitor.judge = lambda circuit, request: Finding(verdict="drifted", reason="moved", scope=Scope.PLANT)
+    world.monitor.shared = lambda request: ["P001"]
+    asked(world)
+    world.run(hours=1)
+    (told,) = [p for kind, _, p in world.topic.published if p.get("key") == "drift:P001"]
+    assert told["evidence"]["report"] == f"api/monitoring/runs/{runs(world)[0].id}/report"
 
 
 # ------------------------------------------------------------------------------------------------------ one run's way

@@ -377,6 +377,9 @@ def test_readings_that_break_a_limit_fail_their_check_and_people_hear_of_it(worl
     world.run(minutes=10)
     assert checks(world) == {"table-1.0": CheckPhase.FAILED}
     assert list(world.topic.alerts().values()) == ["nulls 25.0% of temperature (limit 5.0%)"]
+    (told,) = [p for kind, _, p in world.topic.published if kind.endswith("AlertRaised")]
+    assert told["evidence"]["measured"] == {"nulls.temperature": 0.25}
+    assert told["evidence"]["limits"] == {"nulls.temperature": 0.05}
 
 
 def test_a_table_made_anew_starts_its_versions_again_and_is_scored(serving: World) -> None:

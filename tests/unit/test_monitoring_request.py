@@ -10,6 +10,7 @@ import pytest
 
 from ml.monitor_messages import MonitoringRequest
 from shared.configuration import load_fleet
+from shared.domain.alerts.causes import Severity
 from shared.domain.period import Every, named
 from shared.domain.values import Monitoring
 from shared.fleet_directory import FleetDirectory
@@ -79,3 +80,15 @@ def test_the_policy_says_how_often_and_the_circuit_how_persistently() -> None:
     assert rules.readings_settle == timedelta(hours=FLEET.policy.monitoring.settle_hours)
     assert rules.quality.columns[0] == FLEET.circuit("P001_C001").target_column
     assert rules.quality.stuck_hours == FLEET.circuit("P001_C001").monitoring.stuck_hours
+
+
+def test_the_limits_that_alerts_tell_of_are_the_circuits_own() -> None:
+    rules = DIRECTORY.rules("P001_C001")
+    monitoring = FLEET.circuit("P001_C001").monitoring
+    assert rules.error_limits[Severity.WARNING] == {
+        "mae": monitoring.mae.warn,
+        "rmse": monitoring.rmse.warn,
+        "mape": monitoring.mape.warn,
+    }
+    assert rules.error_limits[Severity.CRITICAL]["rmse"] == monitoring.rmse.critical
+    assert rules.drift_low == monitoring.drift.low

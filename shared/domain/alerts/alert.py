@@ -22,8 +22,8 @@ class Phase(StrEnum):
 class Alert(Item):
     """`about` is the item that raised it last, `change` what was told last, `count` how often its cause was seen.
 
-    `reason` is what is wrong, `note` why it was closed or what was said with its acknowledgement; `plant` and `circuit`
-    are empty where it is about no single one. Times are UTC.
+    `reason` is what is wrong, `evidence` what that rests on, `note` why it was closed or what was said with its
+    acknowledgement; `plant` and `circuit` are empty where it is about no single one. Times are UTC.
     """
 
     key: str
@@ -32,6 +32,7 @@ class Alert(Item):
     plant: str
     circuit: str
     about: str
+    evidence: a.Evidence = a.Evidence()
     change: a.Change
     count: int
     changed_at: datetime

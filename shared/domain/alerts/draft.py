@@ -43,6 +43,10 @@ class AlertingDraft(Draft):
         """What is wrong, in an alert that the item raises."""
         return item.reason or item.phase
 
+    def evidence(self, item: Item) -> a.Evidence:
+        """What an alert that the item raises rests on, in numbers; nothing where nothing was measured."""
+        return a.Evidence()
+
     def subject(self, item: Item, cause: str) -> str:
         """What an alert that the item raises is about: two of one cause and subject are the same alert."""
         return self.root.id
@@ -79,7 +83,11 @@ class _Alerts(Affair):
         severity = Severity(alarm.severity)
         worse = known is not None and severity is Severity.CRITICAL and known.severity is Severity.WARNING
         raised = (a.AlertWorsened if worse else a.AlertRaised)(
-            root=root.id, severity=severity, about=item.id, reason=self.draft.says(item)
+            root=root.id,
+            severity=severity,
+            about=item.id,
+            reason=self.draft.says(item),
+            evidence=self.draft.evidence(item),
         )
         if known:
             return Line(ALERT, raised, known.id)

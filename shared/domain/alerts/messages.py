@@ -15,6 +15,16 @@ from shared.domain.values import Value
 Change = Literal["raised", "worsened", "repeated", "acknowledged", "closed"]
 
 
+class Evidence(Value):
+    """What an alert rests on, where something was measured; empty where nothing was."""
+
+    measured: Mapping[str, float] = Field({}, description="what was measured, by name")
+    limits: Mapping[str, float] = Field({}, description="what each of them may be at most")
+    promised: Mapping[str, float] = Field({}, description="what the model's backtest promised of them")
+    period: str = Field("", description="of which time: 2026-01-31, 2026-01 or 2026-Q1")
+    report: str = Field("", description="the page about it: a path below the application's address")
+
+
 class Notice(Value):
     """What is told of an alert, on the topic and to webhooks: the data of the event, version 1.0."""
 
@@ -28,6 +38,7 @@ class Notice(Value):
     circuit: str = Field(description="the circuit within the plant; empty: it is about no single circuit")
     about: str = Field(description="what raised it: a release, a scoring run, an ETL run and so on")
     reason: str = Field(description="what is wrong, for people")
+    evidence: Evidence = Field(Evidence(), description="what it rests on, in numbers, where something was measured")
     since: datetime = Field(description="when it was raised (UTC)")
     at: datetime = Field(description="when this change was (UTC)")
     count: int = Field(ge=1, description="how often its cause was seen while it was open")
@@ -41,9 +52,10 @@ class AlertRaised(Consequence):
     severity: Severity
     about: str
     reason: str
+    evidence: Evidence = Evidence()
 
     def onto(self) -> Mapping[str, Any]:
-        return {"about": self.about, "reason": self.reason}
+        return {"about": self.about, "reason": self.reason, "evidence": self.evidence}
 
 
 class AlertWorsened(AlertRaised):

@@ -5,9 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 
 from shared.domain import messages as m
+from shared.domain.alerts.messages import Evidence
 from shared.domain.circuit.draft import Part
 from shared.domain.machine import Line
-from shared.domain.quality import QUALITY, QualityCheck, QualityFailed, QualityFailedWithMost, assess_quality
+from shared.domain.quality import (
+    QUALITY,
+    QualityCheck,
+    QualityFailed,
+    QualityFailedWithMost,
+    assess_quality,
+    measured_quality,
+)
 
 
 class Checks(Part[QualityCheck]):
@@ -36,6 +44,9 @@ class Checks(Part[QualityCheck]):
             "reason": "; ".join(problems) + (f" (as most circuits of {event.widespread})" if shared else ""),
         }
         return [Line(QUALITY, checked, created=created)]
+
+    def evidence(self, item: QualityCheck) -> Evidence:
+        return measured_quality(item.counts, self.rules.quality)
 
     def delay(self, item: QualityCheck) -> timedelta:
         return timedelta(0)

@@ -11,6 +11,7 @@ from shared.domain import approvals
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause
 from shared.domain.alerts.draft import AlertingDraft
+from shared.domain.alerts.messages import Evidence
 from shared.domain.circuit.root import Circuit
 from shared.domain.hold import Hold
 from shared.domain.machine import Due, Item, Kind, Line, NotAllowed, NotNow, Then
@@ -87,6 +88,10 @@ class CircuitDraft(AlertingDraft):
 
     def says(self, item: Item) -> str:
         return self._parts[type(item)].says(item) or super().says(item)
+
+    def evidence(self, item: Item) -> Evidence:
+        evidence: Evidence = self._parts[type(item)].evidence(item)
+        return evidence
 
     def subject(self, item: Item, cause: str) -> str:
         gate = cause == Cause.APPROVAL_AGEING and isinstance(item, Asked)
@@ -196,6 +201,10 @@ class Part(ABC, Generic[ItemT]):
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
         """What follows for this kind from the move of any item, its own or another's."""
         return ()
+
+    def evidence(self, item: ItemT) -> Evidence:
+        """What an alert that the item raises rests on, in numbers."""
+        return Evidence()
 
     def says(self, item: ItemT) -> str:
         """What is wrong, in an alert that the item raises; nothing: its reason is."""

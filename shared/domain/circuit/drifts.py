@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shared.domain import messages as m
-from shared.domain.circuit.verdicts import Standings, Verdicts, of_model
+from shared.domain.circuit.verdicts import Check, Standings, Verdicts, of_model
 from shared.domain.drift import DRIFT, DRIFT_CHECK, Drift, DriftCheck, DriftPhase, Standing, drift_id
 from shared.domain.machine import Item, Line
 from shared.domain.monitoring import messages as mm
@@ -56,6 +56,9 @@ class Drifts(Standings[Drift]):
 
     def identity(self, number: int) -> str:
         return drift_id(self.root.id, number)
+
+    def limits(self, check: Check) -> Mapping[str, float]:
+        return {name: self.rules.drift_low for name in check.finding.numbers if name.endswith(".effect")}
 
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
         """What the newest verdicts about the model that serves come to."""

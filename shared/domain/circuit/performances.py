@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shared.domain import messages as m
-from shared.domain.circuit.verdicts import Standings, Verdicts, of_model
+from shared.domain.alerts.causes import Severity
+from shared.domain.circuit.verdicts import Check, Standings, Verdicts, of_model
 from shared.domain.machine import Item, Line
 from shared.domain.monitoring import messages as mm
 from shared.domain.monitoring.run import check_id
@@ -50,6 +51,14 @@ class Degradations(Standings[Degradation]):
 
     def identity(self, number: int) -> str:
         return degradation_id(self.root.id, number)
+
+    def limits(self, check: Check) -> Mapping[str, float]:
+        critical = check.phase == PerformancePhase.CRITICAL
+        return self.rules.error_limits.get(Severity.CRITICAL if critical else Severity.WARNING, {})
+
+    def promised(self, check: Check) -> Mapping[str, float]:
+        numbers = check.finding.numbers
+        return {"mae": numbers["backtest_mae"]} if "backtest_mae" in numbers else {}
 
     def follow(self, item: Item, event: m.Event) -> Iterable[Line]:
         """What the newest verdicts about the model that serves come to."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar, cast
 
 from shared.domain import messages as m
+from shared.domain.alerts.messages import Evidence
 from shared.domain.circuit.draft import Part
 from shared.domain.drift import Drift, DriftCheck
 from shared.domain.machine import Line
@@ -65,7 +66,25 @@ class Standings(Part[StandingT]):
 
     def changed(self, check: Check) -> dict[str, Any]:
         """The fields of any change that a verdict makes."""
-        return {"root": self.root.id, "check": check.id, "reason": check.finding.reason}
+        evidence = Evidence(
+            measured=check.finding.numbers,
+            limits=self.limits(check),
+            promised=self.promised(check),
+            period=check.period.name,
+            report=f"api/circuits/{check.circuit}/checks/{check.run}/report" if check.finding.report else "",
+        )
+        return {"root": self.root.id, "check": check.id, "reason": check.finding.reason, "evidence": evidence}
+
+    def limits(self, check: Check) -> Mapping[str, float]:
+        """What the numbers of a verdict may be at most."""
+        raise NotImplementedError
+
+    def promised(self, check: Check) -> Mapping[str, float]:
+        """What the model's backtest promised of them."""
+        return {}
+
+    def evidence(self, item: StandingT) -> Evidence:
+        return item.evidence
 
     def line(self, standing: StandingT | None, changed: mm.StandingChanged, check: Check) -> Line:
         """The change of the one that is open, or the beginning of one."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.domain import messages as m
 from shared.domain.alerts.draft import AlertingDraft
+from shared.domain.alerts.messages import Evidence
 from shared.domain.machine import Item, Kind, Line, NotAllowed, NotNow, Root, Then, backoff
 from shared.domain.monitoring import messages as mm
 from shared.domain.monitoring.run import MONITORING, SHARED_DRIFT, MonitoringRun, Phase, SharedDrift, run_id
@@ -135,7 +136,8 @@ class MonitorDraft(AlertingDraft):
         for among in event.shared:
             if among not in standing:
                 found = mm.SharedDriftFound(root=self.root.id, among=among, run=item.id)
-                created = {"id": f"{self.root.id}!drift.{self.root.shared_drifts + 1}", "among": among, "run": item.id}
+                created = {"among": among, "run": item.id, "period": item.period.name}
+                created["id"] = f"{self.root.id}!drift.{self.root.shared_drifts + 1}"
                 yield Line(SHARED_DRIFT, found, created=created)
 
     def offered(self, item: Item) -> Mapping[str, Any]:
@@ -144,6 +146,11 @@ class MonitorDraft(AlertingDraft):
             asked = {"monitoring": item.monitoring, "among": item.among, "period": item.period}
             offered |= {**asked, "cursor": item.cursor, "purpose": PURPOSE, **in_operation(item.operation)}
         return offered
+
+    def evidence(self, item: Item) -> Evidence:
+        if isinstance(item, SharedDrift):
+            return Evidence(period=item.period, report=f"api/monitoring/runs/{item.run}/report")
+        return super().evidence(item)
 
     def subject(self, item: Item, cause: str) -> str:
         """Of runs their kind: the next that ends well clears what was said of one before it."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from shared.domain.alerts.messages import Evidence
 from shared.domain.messages import Command, Consequence, Event, Outcome
 from shared.domain.period import Period
 from shared.domain.values import Monitoring, Value
@@ -235,9 +236,10 @@ class StandingChanged(Consequence):
 
     check: str
     reason: str
+    evidence: Evidence = Evidence()
 
     def onto(self) -> Mapping[str, Any]:
-        return {"check": self.check, "reason": self.reason}
+        return {"check": self.check, "reason": self.reason, "evidence": self.evidence}
 
 
 class PerformanceDegraded(StandingChanged):

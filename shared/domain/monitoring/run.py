@@ -91,6 +91,7 @@ class SharedDrift(Item):
 
     among: str
     run: str
+    period: str = ""
 
 
 SHARED_DRIFT = Kind(

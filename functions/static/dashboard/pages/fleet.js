@@ -1,11 +1,11 @@
 // The fleet: what needs a person now, then every circuit at a glance.
 
 import { html, useEffect, useState } from "../../vendor/htm-preact.js";
-import { useView } from "../api.js";
+import { download, useView } from "../api.js";
 import { useRefusal } from "../me.js";
 import { Link, goWith } from "../router.js";
 import { Ago, Deadline, utcDay } from "../times.js";
-import { Badge, CircuitLink, Empty, Heading, Loaded, OrderButton, Pager, Phase, ReleaseLink, Section, Shape } from "../ui.js";
+import { Badge, CircuitLink, Empty, Failure, Heading, Loaded, OrderButton, Pager, Phase, ReleaseLink, Section, Shape } from "../ui.js";
 
 const SHOWN = [
   ["", "All circuits"],
@@ -74,6 +74,7 @@ function Needs({ needs, alerts = [], refresh, proposals, days }) {
 
 export function Alerts({ alerts, severity, tone, refresh }) {
   const why = useRefusal();
+  const [error, setError] = useState(null);
   const acknowledge = (one) => html`<${OrderButton} done=${refresh} order=${{
     id: one.id,
     name: "I look after it",
@@ -83,9 +84,11 @@ export function Alerts({ alerts, severity, tone, refresh }) {
     path: `alerts/${encodeURIComponent(one.key)}/acknowledge`,
     body: (reason) => ({ reason }),
   }} />`;
+  const save = (one) => download(one.evidence.report.replace(/^api\//, ""), `${one.key.replace(":", " ")}.html`).catch(setError);
+  if (error) return html`<${Failure} error=${error} />`;
   return html`<${Need} tone=${tone} name=${severity} items=${alerts.filter((one) => one.severity === severity)}
     line=${(one) => html`${one.circuit && html`<${CircuitLink} circuit=${one.root} />: `}${one.reason}${one.count > 1 && ` (${one.count} times)`}`}
-    side=${(one) => html`<${Ago} at=${one.created_at} />${one.acknowledged_by ? html`, ${one.acknowledged_by} looks after it` : !why && html` ${acknowledge(one)}`}`} />`;
+    side=${(one) => html`<${Ago} at=${one.created_at} />${one.evidence.report && html` <button onClick=${() => save(one)}>Report<span class="hidden"> about ${one.key}</span></button>`}${one.acknowledged_by ? html`, ${one.acknowledged_by} looks after it` : !why && html` ${acknowledge(one)}`}`} />`;
 }
 
 /** What a degraded circuit is to get, to be accepted or declined; or its change, to be merged where it lies. */
