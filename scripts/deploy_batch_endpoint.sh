@@ -91,4 +91,4 @@ if [[ $(jq --raw-output .phase <<<"$shown") == errored ]]; then
     body=$(jq --null-input --arg reason "${comment:-deployed to test again}" '{reason: $reason}')
     call POST "releases/$release/retry" "$body" >/dev/null
 fi
-follow_release "$release" "$wait_seconds" registered promoting "waiting for test" "deploying to test" testing
+follow_release "$release" "$wait_seconds" registered promoting "promoting environment" "waiting for test" "deploying to test" testing

@@ -64,4 +64,4 @@ if $dry_run; then
     exit
 fi
 approve_gate "$release" registry "$digest" "$comment"
-follow_release "$release" "$wait_seconds" registered "awaiting registry approval" promoting
+follow_release "$release" "$wait_seconds" registered "awaiting registry approval" promoting "promoting environment"

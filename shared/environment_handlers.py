@@ -16,7 +16,7 @@ from shared.domain.environment.count import count, reached
 from shared.domain.environment.release import Phase, Purpose
 from shared.domain.update import Standing
 from shared.domain.values import ENVIRONMENT, is_semantic, version_numbers
-from shared.handlers import SLICE, SUCCESSES, Handling, expect_wanted, handles
+from shared.handlers import SLICE, SUCCESSES, Handling, expect_wanted, handles, start_in_slot
 
 
 @handles(e.LookForEnvironments)
@@ -60,14 +60,20 @@ def preview(at: Handling, version: str) -> dict[str, Any]:
     return {"environment": version, "touched": touched, "left": left}
 
 
-@handles(e.PromoteEnvironment)
-def promote_environment(command: e.PromoteEnvironment, at: Handling) -> m.Event:
+@handles(m.PromoteEnvironment)
+def promote_environment(command: m.PromoteEnvironment, at: Handling) -> m.Event:
+    """A release of the environment asks for it, and so does each model that came with it: it is imported once."""
     expect_wanted(command, at)
-    reference = at.ports.platform.start_environment_promotion(command.id, command.version)
-    return m.OperationStarted.of(command, reference=reference)
+    platform = at.ports.platform
+    if platform.environment_is_promoted(command.environment):
+        return m.EnvironmentPromoted.of(command, noticed_by=at.noticed_by)
+    reference = start_in_slot(
+        command, Phase.PROMOTING, at, lambda: platform.start_environment_promotion(command.id, command.environment)
+    )
+    return m.OperationStarted.of(command, reference=reference, expected={"environment": command.environment})
 
 
-SUCCESSES[Phase.PROMOTING] = lambda command, status, at: e.EnvironmentPromoted.of(command, noticed_by=at.noticed_by)
+SUCCESSES[Phase.PROMOTING] = lambda command, status, at: m.EnvironmentPromoted.of(command, noticed_by=at.noticed_by)
 
 
 @handles(e.CountUpdates)

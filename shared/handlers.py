@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from shared import records
 from shared.domain import messages as m
@@ -67,11 +67,13 @@ from shared.ports import (
     WorkQueue,
 )
 from shared.references import ledger_versions
-from shared.slots import INVOCATION, Slots
+from shared.slots import IMPORT, INVOCATION, Slots
 
 SLICE = 50
 """Commands that one transaction of a fan-out gives; a transaction takes 100 rows."""
 SLOT_LEASE = timedelta(hours=2)
+IMPORT_LEASE = timedelta(minutes=30)
+"""Shorter than who waits behind it may wait: a release that ended meanwhile looks no more."""
 
 
 class Directory(Protocol):
@@ -302,6 +304,8 @@ _CLOSED: Mapping[AskState, type[m.GateTimedOut | m.GateSkipped | m.GateCancelled
 @handles(m.PromoteModel)
 def promote_model(command: m.PromoteModel, at: Handling) -> m.Event:
     expect_wanted(command, at)
+    if not at.ports.platform.environment_is_promoted(command.environment):
+        return m.EnvironmentNotInRegistry.of(command)
     reference = at.ports.platform.start_promotion(command.id, command.root, command.version)
     return m.OperationStarted.of(command, reference=reference)
 
@@ -381,8 +385,6 @@ def ask_for_production(command: m.AskForProduction, at: Handling) -> m.Event:
 def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Handling) -> m.Event:
     """Write the request file that the scoring job obeys, start the job, and remember whose it is."""
     expect_wanted(command, at)
-    if not at.slots.acquire(INVOCATION, _holder(command), at.directory.max_invocations, SLOT_LEASE):
-        raise NoSlot(f"all {at.directory.max_invocations} invocation slots are taken")
     plant, circuit = split_circuit(command.root)
     day = f"{command.origin:%Y-%m-%d}"
     output = at.ports.lake.attempt_uri(stage, command.root, day, command.id)
@@ -401,12 +403,12 @@ def _score(command: m.StartTestInference | m.StartScoring, stage: Stage, at: Han
         "environment_version": command.pair.environment,
         "horizon": horizon,
     }
-    uri = at.ports.documents.write(f"requests/{command.root}/{records.safe(command.id)}.json", request)
-    try:
-        job = at.ports.platform.start_scoring(command.id, stage, command.root, uri)
-    except Permanent:
-        at.slots.release(INVOCATION, _holder(command))
-        raise
+
+    def start() -> str:
+        uri = at.ports.documents.write(f"requests/{command.root}/{records.safe(command.id)}.json", request)
+        return at.ports.platform.start_scoring(command.id, stage, command.root, uri)
+
+    job = start_in_slot(command, _PURPOSES[stage], at, start)
     expected = {**command.limits, "origin": command.origin.isoformat(), "horizon": horizon, "command_id": command.id}
     expected |= {
         "circuit": command.root,
@@ -457,6 +459,41 @@ def start_scoring(command: m.StartScoring, at: Handling) -> m.Event:
     return _score(command, Stage.PRODUCTION, at)
 
 
+class Room(NamedTuple):
+    """Which slots work of a purpose takes one of, how many there are, and how long one is held without a look."""
+
+    kind: str
+    limit: int
+    lease: timedelta
+
+    @classmethod
+    def of(cls, purpose: str, at: Handling) -> Room | None:
+        """None: as many may run as there are."""
+        if purpose == Phase.PROMOTING_ENVIRONMENT:
+            return cls(IMPORT, 1, IMPORT_LEASE)
+        return cls(INVOCATION, at.directory.max_invocations, SLOT_LEASE) if purpose in _PURPOSES.values() else None
+
+    def take(self, command: m.Command, at: Handling) -> bool:
+        """Whether the command's step has a slot now; one that it has is kept."""
+        return at.slots.acquire(self.kind, _holder(command), self.limit, self.lease)
+
+    def leave(self, command: m.Command, at: Handling) -> None:
+        at.slots.release(self.kind, _holder(command))
+
+
+def start_in_slot(command: m.Command, purpose: str, at: Handling, start: Callable[[], str]) -> str:
+    """The reference of work that holds a slot until a look sees it ended; raises NoSlot."""
+    room = Room.of(purpose, at)
+    assert room, f"{purpose} needs no slot"
+    if not room.take(command, at):
+        raise NoSlot(f"all {room.limit} slots of {room.kind} are taken")
+    try:
+        return start()
+    except Permanent:
+        room.leave(command, at)
+        raise
+
+
 def _holder(command: m.Command) -> str:
     return f"{command.item}.{command.step}"
 
@@ -467,17 +504,19 @@ def _holder(command: m.Command) -> str:
 @handles(m.LookAtOperation)
 def look_at_operation(command: m.LookAtOperation, at: Handling) -> m.Event:
     status = _runner(command.purpose, at).look(command.reference)
-    job = command.purpose in _PURPOSES.values()
+    room = Room.of(command.purpose, at)
     if status.state is OperationState.RUNNING:
-        if job:  # a lease outlives the longest wait between two looks, not the longest job
-            at.slots.acquire(INVOCATION, _holder(command), at.directory.max_invocations, SLOT_LEASE)
+        if room:  # a lease outlives the longest wait between two looks, not the longest job
+            room.take(command, at)
         return m.StillRunning.of(command, looks=command.looks)
-    if job:
-        at.slots.release(INVOCATION, _holder(command))
+    if room:
+        room.leave(command, at)
     # A platform forgets old operations; what a deployment was for can still be read from what the workspace serves.
     forgotten = status.state is OperationState.UNKNOWN and command.purpose in _DEPLOYMENTS
     if status.state is not OperationState.SUCCEEDED and not forgotten:
         error = status.error or f"{command.reference} is {status.state}"
+        if environment := command.expected.get("environment"):
+            error = f"environment {environment} did not reach the registry: {error}"
         return m.OperationFailed.of(command, error=error, noticed_by=at.noticed_by)
     return SUCCESSES[command.purpose](command, status, at)
 

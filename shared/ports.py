@@ -107,6 +107,10 @@ class ModelPlatform(Protocol):
         """The environment's version in the dev workspace, or None while it is not there."""
         ...
 
+    def environment_is_promoted(self, version: str) -> bool:
+        """Whether the registry has the environment's version."""
+        ...
+
     def start_environment_promotion(self, command_id: str, version: str) -> str:
         """Start copying the environment from dev to the registry; a copy that is already there is a success."""
         ...

@@ -11,6 +11,7 @@ from shared.ports import Clock, Row, StateStore, Write
 
 TRAINING = "training"
 INVOCATION = "invocation"
+IMPORT = "environment import"
 
 Take = Callable[[dict[str, str], datetime], bool]
 

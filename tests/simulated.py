@@ -31,6 +31,8 @@ PROMOTION, TEST_DEPLOYMENT, PRODUCTION_DEPLOYMENT = "promotion", "test deploymen
 ENVIRONMENT_PROMOTION = "environment promotion"
 TEST_INFERENCE, SCORING, ETL, UPKEEP, TRAINING = "test inference", "scoring", "etl", "upkeep", "training"
 MONITORING = "monitoring"
+FIRST_ENVIRONMENT = "1.0.0"
+"""The environment that the registry has from the beginning."""
 
 
 class VirtualClock:
@@ -420,7 +422,7 @@ class SimulatedPlatform:
         self.models: dict[tuple[str, int], Mapping[str, str]] = {}
         self.registry: set[tuple[str, int]] = set()
         self.dev_environments: dict[str, Mapping[str, str]] = {}
-        self.registry_environments: set[str] = set()
+        self.registry_environments: set[str] = {FIRST_ENVIRONMENT}
         self.tested: set[tuple[str, Pair]] = set()
         """Pairs whose test deployment really scored, usably, while it served that pair."""
         self._documents = documents
@@ -445,7 +447,14 @@ class SimulatedPlatform:
         tags = self.dev_environments.get(version)
         return None if tags is None else RegisteredEnvironment(version=version, tags=tags)
 
+    def environment_is_promoted(self, version: str) -> bool:
+        self.operations.catch_up()
+        return version in self.registry_environments
+
     def start_environment_promotion(self, command_id: str, version: str) -> str:
+        if version not in self.dev_environments:
+            raise Permanent(f"the dev workspace has no environment {version}; register it first")
+
         def finish() -> Mapping[str, str]:
             self.registry_environments.add(version)
             return {}
@@ -464,6 +473,8 @@ class SimulatedPlatform:
         purpose = TEST_DEPLOYMENT if stage is Stage.TEST else PRODUCTION_DEPLOYMENT
         if (circuit, pair.model) not in self.registry:
             raise Permanent(f"the registry has no {model_name(circuit)}:{pair.model}; promote it first")
+        if pair.environment not in self.registry_environments:
+            raise Permanent(f"the registry has no environment {pair.environment}; promote it first")
         if not self.operations.already(command_id) and self.operations.running(purpose, circuit):
             raise Transient(f"an operation on {circuit}'s {purpose} is in progress")
 

@@ -149,6 +149,7 @@ class PlatformApi:
             Route(f"{environments}/{{version}}", self.describe_environment),
             Route(f"{environments}/{{version}}", self.register_environment, methods=["PUT"]),
             Route("/registry/environments/import", self.import_environment, methods=["POST"]),
+            Route("/registry/environments/{version}", self.describe_promoted_environment),
             Route(deployment, self.get_deployment),
             Route(deployment, self.put_deployment, methods=["PUT"]),
             Route(f"{workspace}/batchEndpoints/{{endpoint}}/jobs", self.invoke, methods=["POST"]),
@@ -279,6 +280,12 @@ class PlatformApi:
         if tags is None:
             raise ApiError(404, "EnvironmentNotFound", f"workspace {Stage.DEV} has no environment {version}")
         return JSONResponse({"name": version, "tags": tags})
+
+    def describe_promoted_environment(self, request: Request) -> Response:
+        version = request.path_params["version"]
+        if not self._ledger.has_promoted_environment(version):
+            raise ApiError(404, "EnvironmentNotFound", f"the registry has no environment {version}")
+        return JSONResponse({"name": version})
 
     def list_data_assets(self, _: Request) -> Response:
         return JSONResponse({"value": FolderDataAssets(self._settings.data_assets).listed()})

@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS deployment (
     model_version INTEGER NOT NULL, environment_version TEXT NOT NULL, tags TEXT NOT NULL,
     scoring_seconds REAL NOT NULL, PRIMARY KEY (endpoint, name));
 CREATE TABLE IF NOT EXISTS environment (version TEXT PRIMARY KEY, tags TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS promoted_environment (version TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS event (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, left INTEGER NOT NULL, due REAL NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0);
@@ -274,6 +275,14 @@ class Ledger:
         """The tags of each version."""
         rows = self._connection.execute("SELECT version, tags FROM environment ORDER BY version")
         return {row["version"]: json.loads(row["tags"]) for row in rows}
+
+    def promote_environment(self, version: str) -> None:
+        with self._transaction() as rows:
+            rows.execute("INSERT OR IGNORE INTO promoted_environment VALUES (?)", (version,))
+
+    def has_promoted_environment(self, version: str) -> bool:
+        found = self._connection.execute("SELECT 1 FROM promoted_environment WHERE version = ?", (version,))
+        return found.fetchone() is not None
 
     # ------------------------------------------------------------------------------------------------ events
 

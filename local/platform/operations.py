@@ -40,9 +40,12 @@ class OperationRunner:
             version = operation.request["version"]
             if version not in self._ledger.environments():
                 raise WorkFailed(f"the dev workspace has no environment {version}; register it first")
+            self._ledger.promote_environment(version)
             self._ledger.finish(operation.reference, State.SUCCEEDED, outputs={"registry_version": version})
         else:
             row = _deployment(operation)
+            if not self._ledger.has_promoted_environment(row.environment_version):
+                raise WorkFailed(f"the registry has no environment {row.environment_version}; promote it first")
             self._jobs.on_stores("require_promoted", model_name(operation.circuit), row.model_version)
             self._ledger.finish(operation.reference, State.SUCCEEDED, deployment=row)
 

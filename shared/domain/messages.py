@@ -417,6 +417,16 @@ class ObservationTimeOver(DeadlinePassed):
         return {}
 
 
+class EnvironmentNotInRegistry(Outcome):
+    """The registry lacks the environment that the model was trained with: that is brought there before the model."""
+
+
+class EnvironmentPromoted(Outcome):
+    """The registry has the environment."""
+
+    noticed_by: str = ""
+
+
 class ModelPromoted(Outcome):
     """The registry has the model version."""
 
@@ -1176,10 +1186,17 @@ class RemindOfGate(Command):
         return f"{self.approval}.remind.{'last' if self.last else 'half'}"
 
 
+class PromoteEnvironment(Command):
+    """Copy the environment to the shared registry."""
+
+    environment: str
+
+
 class PromoteModel(Command):
-    """Copy the model version to the shared registry."""
+    """Copy the model version to the shared registry, which has its environment."""
 
     version: int
+    environment: str
 
 
 class DeployToTest(Command):

@@ -24,6 +24,7 @@ class Phase(StrEnum):
     QUEUED = "queued"
     AWAITING_REGISTRY_APPROVAL = "awaiting registry approval"
     PROMOTING = "promoting"
+    PROMOTING_ENVIRONMENT = "promoting environment"
     WAITING_FOR_TEST = "waiting for test"
     DEPLOYING_TO_TEST = "deploying to test"
     TESTING = "testing"
@@ -53,13 +54,20 @@ ENDS = frozenset(
         Phase.ROLLED_BACK,
     }
 )
-OPERATING = (Phase.PROMOTING, Phase.DEPLOYING_TO_TEST, Phase.TESTING, Phase.DEPLOYING_TO_PRODUCTION)
+OPERATING = (
+    Phase.PROMOTING,
+    Phase.PROMOTING_ENVIRONMENT,
+    Phase.DEPLOYING_TO_TEST,
+    Phase.TESTING,
+    Phase.DEPLOYING_TO_PRODUCTION,
+)
 AWAITING = (Phase.AWAITING_REGISTRY_APPROVAL, Phase.AWAITING_PRODUCTION_APPROVAL)
 UP_TO_READY = (
     Phase.REGISTERED,
     Phase.QUEUED,
     Phase.AWAITING_REGISTRY_APPROVAL,
     Phase.PROMOTING,
+    Phase.PROMOTING_ENVIRONMENT,
     Phase.WAITING_FOR_TEST,
     Phase.DEPLOYING_TO_TEST,
     Phase.TESTING,
@@ -93,6 +101,9 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     ),
     (Phase.AWAITING_REGISTRY_APPROVAL, m.RegistryApproved): Then(Phase.PROMOTING, (m.PromoteModel,)),
     (Phase.PROMOTING, m.ModelPromoted): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
+    # An environment that came with its models is brought there by the first of them.
+    (Phase.PROMOTING, m.EnvironmentNotInRegistry): Then(Phase.PROMOTING_ENVIRONMENT, (m.PromoteEnvironment,)),
+    (Phase.PROMOTING_ENVIRONMENT, m.EnvironmentPromoted): Then(Phase.PROMOTING, (m.PromoteModel,)),
     # The pair proves itself in the test workspace, and again when production's environment has changed since.
     (Phase.PROMOTING, m.ModelPromotedWhileTestOwned): Then(Phase.WAITING_FOR_TEST),
     (Phase.WAITING_FOR_TEST, m.TestFreed): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
@@ -252,6 +263,7 @@ RELEASE = Kind(
         Phase.QUEUED: timedelta(days=30),
         Phase.AWAITING_REGISTRY_APPROVAL: timedelta(hours=24),
         Phase.PROMOTING: timedelta(hours=1),
+        Phase.PROMOTING_ENVIRONMENT: timedelta(hours=2),
         Phase.WAITING_FOR_TEST: timedelta(days=1),
         Phase.DEPLOYING_TO_TEST: timedelta(hours=2),
         Phase.TESTING: timedelta(hours=2),

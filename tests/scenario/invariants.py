@@ -12,7 +12,6 @@ from shared.domain import messages as m
 from shared.domain.alerts.alert import Alert
 from shared.domain.circuit.scorings import SKIPPED_DAYS
 from shared.domain.discrepancy import Discrepancy
-from shared.domain.environment.messages import PromoteEnvironment
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.hold import Hold
 from shared.domain.lake import ROOT as LAKE
@@ -41,7 +40,7 @@ from tests.world import World
 OPENED = ("RegistryApproved", "ProductionApproved", "ProductionApprovedWhileOwned", "ProductionApprovedWhileHeld")
 STARTED_BY: Mapping[str, tuple[type[m.Command], ...]] = {
     PROMOTION: (m.PromoteModel,),
-    ENVIRONMENT_PROMOTION: (PromoteEnvironment,),
+    ENVIRONMENT_PROMOTION: (m.PromoteEnvironment,),
     TEST_DEPLOYMENT: (m.DeployToTest,),
     TEST_INFERENCE: (m.StartTestInference,),
     PRODUCTION_DEPLOYMENT: (m.DeployToProduction, m.DeployRepair),

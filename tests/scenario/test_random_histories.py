@@ -45,7 +45,7 @@ from shared.rescoring import Asked, Rescoring
 from tests import builders
 from tests.builders import START, model_tags, registered
 from tests.scenario.invariants import check_always, check_at_rest, check_replay_changes_nothing
-from tests.simulated import FAILS, HANGS, NOT_TOLD, UNUSABLE, Fate, Killed
+from tests.simulated import FAILS, FIRST_ENVIRONMENT, HANGS, NOT_TOLD, UNUSABLE, Fate, Killed
 from tests.world import Fleet, World
 
 SEED = int(os.environ.get("HISTORY_SEED") or (1 if os.environ.get("CI") else random.SystemRandom().randrange(2**32)))
@@ -69,13 +69,16 @@ class Registered:
     digest: str
     times: int
     late: int
+    environment: str = FIRST_ENVIRONMENT
 
     def happen(self, world: World) -> None:
         circuit = world.fleet.circuits()[self.circuit]
         newest = max((version for name, version in world.platform.models if name == circuit), default=1)
         version = max(1, newest + self.newer_by)
         changed = {"r2": "0.92"} if self.digest == "again" else {}
-        world.platform.models[circuit, version] = model_tags(circuit, version, **changed)
+        tags = model_tags(circuit, version, environment_version=self.environment, **changed)
+        world.platform.dev_environments.setdefault(self.environment, {})
+        world.platform.models[circuit, version] = tags
         for time in range(self.times):
             world.told(registered(circuit, version, self.digest), timedelta(minutes=self.late * time))
 
@@ -120,9 +123,10 @@ class Released:
     circuit: int
     rounds: int
     readings: bool = False
+    environment: str = FIRST_ENVIRONMENT
 
     def happen(self, world: World) -> None:
-        Registered(self.circuit, 1, "first", 1, 0).happen(world)
+        Registered(self.circuit, 1, "first", 1, 0, self.environment).happen(world)
         for _ in range(self.rounds):
             world.run(minutes=10)
             for approval in _open_gates(world):
@@ -331,6 +335,7 @@ Fates = st.sampled_from((*GOOD, *GOOD, FAILS, FAILS_AND_IS_TOLD_LATE, UNUSABLE, 
 
 def actions(circuits: int) -> st.SearchStrategy[Action]:
     circuit, few = st.integers(0, circuits - 1), st.integers(1, 3)
+    trained_with = st.sampled_from((FIRST_ENVIRONMENT, FIRST_ENVIRONMENT, "2.0.0"))
     register: st.SearchStrategy[Action] = st.builds(
         Registered,
         circuit,
@@ -338,6 +343,7 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
         st.sampled_from(("first", "first", "again")),
         few,
         st.sampled_from((0, 1, 90)),
+        trained_with,
     )
     commit: st.SearchStrategy[Action] = st.builds(
         Committed, st.sampled_from((0, 0, 3, 12)), st.integers(0, 2), st.sampled_from((True, True, False))
@@ -365,7 +371,9 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
         ),
         st.builds(Ordered, circuit, st.sampled_from((FleetStopped, FleetResumed, FleetResumed)), few),
     )
-    released: st.SearchStrategy[Action] = st.builds(Released, circuit, st.sampled_from((2, 4, 6, 8)), st.booleans())
+    released: st.SearchStrategy[Action] = st.builds(
+        Released, circuit, st.sampled_from((2, 4, 6, 8)), st.booleans(), trained_with
+    )
     environments: st.SearchStrategy[Action] = st.one_of(
         st.builds(
             EnvironmentReleased, st.sampled_from((1, 3, 6)), st.integers(1, 2), st.sampled_from((False, False, True))

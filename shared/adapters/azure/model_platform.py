@@ -114,6 +114,9 @@ class AzureModelPlatform:
         found = self._get(f"{self._environment_path}/{quote(version, safe='')}")
         return RegisteredEnvironment(version=version, tags=_tags(found["properties"])) if found else None
 
+    def environment_is_promoted(self, version: str) -> bool:
+        return self._is_in_registry("environments", ENVIRONMENT, version)
+
     def start_environment_promotion(self, command_id: str, version: str) -> str:
         return self._promote(command_id, "environments", ENVIRONMENT, version)
 

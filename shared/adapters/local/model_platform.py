@@ -47,6 +47,9 @@ class LocalModelPlatform:
         found = self._client.get(f"{_environment_path(Stage.DEV)}/{quote(version, safe='')}")
         return RegisteredEnvironment(version=version, tags=found["tags"]) if found else None
 
+    def environment_is_promoted(self, version: str) -> bool:
+        return self._client.get(f"registry/environments/{quote(version, safe='')}") is not None
+
     def start_environment_promotion(self, command_id: str, version: str) -> str:
         started = self._client.start("POST", "registry/environments/import", command_id, {"version": version})
         return f"operation:{started}"

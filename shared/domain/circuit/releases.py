@@ -113,7 +113,7 @@ class Releases(Part[Release]):
                 return m.RestartedAtRegistration
             case Phase.AWAITING_REGISTRY_APPROVAL:
                 return m.RestartedAtRegistryGate
-            case Phase.PROMOTING:
+            case Phase.PROMOTING | Phase.PROMOTING_ENVIRONMENT:
                 return m.RestartedAtPromotion
             case Phase.WAITING_FOR_TEST | Phase.DEPLOYING_TO_TEST | Phase.TESTING:
                 if self.root.test_owner:
@@ -201,7 +201,7 @@ class Releases(Part[Release]):
 
         Where these differ in their MAJOR number, the model takes the environment that it was trained with.
         """
-        trained, serving = release.tags.get("environment_version", release.environment), self.root.serving
+        trained, serving = _trained_with(release), self.root.serving
         environments = [trained]
         if serving and version_numbers(serving.environment)[0] == version_numbers(trained)[0]:
             environments.append(serving.environment)
@@ -372,6 +372,7 @@ class Releases(Part[Release]):
             "purpose": item.phase,
             **in_operation(item.operation),
             "version": item.version,
+            "environment": _trained_with(item),
             "first_asked": item.created_at,
             "withdrawn": item.withdrawn,
             "origin": origin.replace(minute=0, second=0, microsecond=0),
@@ -409,6 +410,11 @@ def _cutoff(tags: Mapping[str, str], otherwise: datetime) -> datetime:
         return datetime.fromisoformat(tags["cutoff_date"]).replace(hour=23, tzinfo=UTC)
     except (KeyError, ValueError):
         return otherwise
+
+
+def _trained_with(release: Release) -> str:
+    """The environment that the model brings along, whatever its pair has become since."""
+    return release.tags.get("environment_version", release.environment)
 
 
 def _trained_on(tags: Mapping[str, str]) -> int | None:

@@ -255,7 +255,7 @@ class EnvironmentDraft(AlertingDraft):
     def _purpose(item: EnvironmentRelease, event: m.Event) -> Purpose | None:
         """What the fleet is to be told, now that the release has come here."""
         match event, Phase(item.phase):
-            case e.EnvironmentPromoted(), _:
+            case m.EnvironmentPromoted(), _:
                 return Purpose.OFFER
             case m.ProductionApproved() | e.FreezeEnded(), _:
                 return Purpose.CANARIES
@@ -308,6 +308,7 @@ class EnvironmentDraft(AlertingDraft):
             "purpose": item.phase,
             **in_operation(item.operation),
             "withdrawn": item.withdrawn,
+            "environment": item.version,
             **item.model_dump(include={"version", "cursor", "canaries"}),
         }
         if item.operation is None:

@@ -122,12 +122,6 @@ class EnvironmentPreviewed(Outcome):
         return {"preview": {"uri": self.preview_uri, "touched": self.touched, "left": self.left}}
 
 
-class EnvironmentPromoted(Outcome):
-    """The registry has the version."""
-
-    noticed_by: str = ""
-
-
 class FleetTold(Consequence):
     """Every circuit that an order concerns was told."""
 
@@ -354,12 +348,6 @@ class DescribeEnvironment(Command):
 
 class PreviewEnvironment(Command):
     """Write down which deployments the release would touch, and which it would leave and why."""
-
-    version: str
-
-
-class PromoteEnvironment(Command):
-    """Copy the environment to the shared registry."""
 
     version: str
 

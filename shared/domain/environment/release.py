@@ -110,11 +110,11 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     ),
     (Phase.CLASSIFIED, e.EnvironmentPreviewed): Then(Phase.AWAITING_REGISTRY_APPROVAL, (m.RequestApproval,)),
     # People decide whether the registry takes it; then every live model is tested with it.
-    (Phase.AWAITING_REGISTRY_APPROVAL, m.RegistryApproved): Then(Phase.PROMOTING, (e.PromoteEnvironment,)),
+    (Phase.AWAITING_REGISTRY_APPROVAL, m.RegistryApproved): Then(Phase.PROMOTING, (m.PromoteEnvironment,)),
     (Phase.PROMOTING, m.OperationStarted): Then(Phase.PROMOTING, later=(m.LookAtOperation,)),
     (Phase.PROMOTING, m.StillRunning): Then(Phase.PROMOTING, later=(m.LookAtOperation,)),
     (Phase.PROMOTING, m.OperationFailed): Then(Phase.ERRORED, raises=_BROKE),
-    (Phase.PROMOTING, e.EnvironmentPromoted): Then(Phase.TESTING_ALL),
+    (Phase.PROMOTING, m.EnvironmentPromoted): Then(Phase.TESTING_ALL),
     (Phase.TESTING_ALL, e.EveryPairTested): Then(Phase.AWAITING_PRODUCTION_APPROVAL, (m.RequestApproval,)),
     (Phase.TESTING_ALL, e.NothingToUpdate): Then(Phase.LIVE, clears=(Cause.ENVIRONMENT_RELEASE,)),
     (Phase.TESTING_ALL, e.TooManyTestsFailed): Then(Phase.FAILED, raises=_BROKE),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from harness import TRAINED, ModelsUnderTest
+from harness import ENVIRONMENTS, TRAINED, ModelsUnderTest
 
 from local.platform.faults import Fault, FaultKind
 from shared.adapters.azure.model_platform import AzureModelPlatform
@@ -19,8 +19,6 @@ from shared.errors import Transient
 from tests.azure_services import server
 from tests.azure_services.arm import REGISTRY, AzureMlState, wanted
 from tests.azure_services.server import AzureServices
-
-ENVIRONMENTS = ("1.0.0", "1.0.1", "2.0.0", "3.0.0")
 
 
 class AzureSwitches:

@@ -32,6 +32,8 @@ from shared.ports import DataAssets, EtlRunner, ModelPlatform, TrainingRunner
 CONFIG = Path(__file__).resolve().parents[3] / "config"
 TRAINED = ("P001_C001", "P001_C002", "P001_C003", "P001_C004")
 HISTORY = timedelta(days=90)
+ENVIRONMENTS = ("1.0.0", "1.0.1", "2.0.0", "3.0.0")
+"""Versions of the environment that the registry has before anything is deployed."""
 
 
 @dataclass
@@ -197,8 +199,8 @@ def make_lake(folder: Path, history: timedelta = HISTORY) -> Lake:
 
 
 def embedded(process: PlatformProcess, topic: Topic, lake: Lake, folder: Path) -> Platform:
-    """The embedded platform's adapters on a running service."""
-    return Platform(
+    """The embedded platform's adapters on a running service, whose registry has the environments."""
+    platform = Platform(
         models=LocalModelPlatform(process.url, process.key),
         training=LocalTrainingRunner(process.url, process.key),
         etl=LocalEtlRunner(process.url, process.key),
@@ -210,6 +212,10 @@ def embedded(process: PlatformProcess, topic: Topic, lake: Lake, folder: Path) -
         address=process.url,
         key=process.key,
     )
+    for version in ENVIRONMENTS:
+        platform.register_environment(version, {})
+        platform.succeeded(platform.models.start_environment_promotion(new_command(), version))
+    return platform
 
 
 def ingest(platform: Platform) -> None:

@@ -42,6 +42,7 @@ def story(platform: AzurePlatform) -> list[Logged]:
     models.describe_model(CIRCUIT, 1)
     models.environments()
     models.describe_environment("1.0.0")
+    models.environment_is_promoted("1.0.0")
     for stage in (Stage.TEST, Stage.PRODUCTION):
         platform.deploy(stage, CIRCUIT, PAIR)
         models.deployed(stage, CIRCUIT)

@@ -110,9 +110,11 @@ def test_an_environment_is_promoted_once_for_each_command_and_again_without_harm
     platform: ModelsUnderTest, command: str
 ) -> None:
     platform.register_environment("1.1.0", {"backward_compatible": "true"})
+    assert not platform.models.environment_is_promoted("1.1.0")
     reference = platform.models.start_environment_promotion(command, "1.1.0")
     assert platform.models.start_environment_promotion(command, "1.1.0") == reference
     platform.succeeded(reference)
+    assert platform.models.environment_is_promoted("1.1.0")
     platform.succeeded(platform.models.start_environment_promotion(f"{command} again", "1.1.0"))
 
 
@@ -197,6 +199,14 @@ def test_a_model_that_the_registry_lacks_is_not_deployed(serving: ModelsUnderTes
     status = serving.ended(serving.models.start_deployment(command, Stage.TEST, SCORED, unknown, None))
     assert status.state is OperationState.FAILED
     assert f"sensor_model_{SCORED}:42" in status.error
+
+
+def test_an_environment_that_the_registry_lacks_is_not_deployed(serving: ModelsUnderTest, command: str) -> None:
+    unknown = Pair(model=1, environment="9.9.9")
+    assert not serving.models.environment_is_promoted(unknown.environment)
+    status = serving.ended(serving.models.start_deployment(command, Stage.TEST, SCORED, unknown, None))
+    assert status.state is OperationState.FAILED
+    assert unknown.environment in status.error
 
 
 def test_a_change_by_hand_shows_in_what_is_deployed(serving: ModelsUnderTest, command: str) -> None:

@@ -227,8 +227,11 @@ DECIDED = {
             CancelRequested, CandidateDeparted, ChampionChanged, CommandPoisoned, DeadlinePassed, EvidenceChanged,
             GateCancelled, GateOverridden, GateSkipped, GateTimedOut, ModelRegisteredAgain, RegistryApproved,
             SupersededByNewer
-        promoting | CancelRequested, CandidateDeparted, CommandPoisoned, DeadlinePassed, ModelPromoted,
-            ModelPromotedWhileTestOwned, OperationFailed, OperationStarted, StillRunning, SupersededByNewer
+        promoting | CancelRequested, CandidateDeparted, CommandPoisoned, DeadlinePassed, EnvironmentNotInRegistry,
+            ModelPromoted, ModelPromotedWhileTestOwned, OperationFailed, OperationStarted, StillRunning,
+            SupersededByNewer
+        promoting environment | CancelRequested, CandidateDeparted, CommandPoisoned, DeadlinePassed,
+            EnvironmentPromoted, OperationFailed, OperationStarted, StillRunning, SupersededByNewer
         waiting for test | CancelRequested, CandidateDeparted, DeadlinePassed, SupersededByNewer, TestFreed
         deploying to test | CancelRequested, CandidateDeparted, CommandPoisoned, DeadlinePassed, DeployedToTest,
             OperationFailed, OperationStarted, StillRunning, SupersededByNewer

@@ -11,7 +11,7 @@ import { CircuitLink, Facts, Heading, Loaded, OrderButton, Pair, Phase, Section 
 import { Plain } from "./approvals.js";
 
 const ENDED = ["live", "rejected", "expired", "failed", "errored", "superseded", "cancelled", "rolled back"];
-const CANCELLABLE = ["registered", "awaiting registry approval", "promoting", "waiting for test", "deploying to test", "testing", "awaiting production approval", "ready"];
+const CANCELLABLE = ["registered", "awaiting registry approval", "promoting", "promoting environment", "waiting for test", "deploying to test", "testing", "awaiting production approval", "ready"];
 const ORDERS = [
   { id: "cancel", name: "Cancel", when: (phase) => CANCELLABLE.includes(phase), danger: true, says: "It is taken back before production; its gate is withdrawn, its test job stopped." },
   { id: "retry", name: "Retry", when: (phase) => phase === "errored", says: "It goes on, in a new attempt of the step that broke." },
