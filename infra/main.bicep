@@ -385,6 +385,7 @@ module lakeAccess 'modules/lake_access.bicep' = {
     ]
     etlPrincipal: synapse.outputs.principal
     deployPrincipal: identities.outputs.deploy.principal
+    backupPrincipal: identities.outputs.backup.principal
   }
 }
 
@@ -637,6 +638,7 @@ module appStorageAccess 'modules/app_storage_access.bicep' = {
     ]
     buildPrincipal: identities.outputs.build.principal
     deployPrincipal: identities.outputs.deploy.principal
+    backupPrincipal: identities.outputs.backup.principal
     topics: [
       {
         name: 'events-dev'
@@ -959,6 +961,8 @@ output pipelines object = {
   OPERATE_CLIENT_ID: identities.outputs.operate.client
   BREAK_GLASS_CLIENT_ID: identities.outputs.breakGlass.client
   DEPLOY_CLIENT_ID: identities.outputs.deploy.client
+  BACKUP_CLIENT_ID: identities.outputs.backup.client
+  BACKUP_URI: '${lake.outputs.blobUrl}state-backups'
   FLEET_URL: 'https://${app.outputs.host}'
   AZURE_TENANT_ID: tenant().tenantId
   AZURE_SUBSCRIPTION_ID: subscription().subscriptionId

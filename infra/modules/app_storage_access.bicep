@@ -5,6 +5,7 @@ param appPrincipal string
 param jobs array
 param buildPrincipal string
 param deployPrincipal string
+param backupPrincipal string
 @description('Identities of topics: {name, principal}.')
 param topics array
 
@@ -136,5 +137,15 @@ resource deployState 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: deployPrincipal
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Table Data Contributor'])
+  }
+}
+
+resource backupState 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, 'fleetstate', 'backup', 'Storage Table Data Reader')
+  scope: stateTable
+  properties: {
+    principalId: backupPrincipal
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Table Data Reader'])
   }
 }

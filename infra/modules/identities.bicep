@@ -12,6 +12,7 @@ var names = [
   'operate'
   'break-glass'
   'deploy'
+  'backup'
 ]
 
 resource identities 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = [for name in names: {
@@ -59,4 +60,9 @@ output deploy object = {
   id: identities[7].id
   principal: identities[7].properties.principalId
   client: identities[7].properties.clientId
+}
+output backup object = {
+  id: identities[8].id
+  principal: identities[8].properties.principalId
+  client: identities[8].properties.clientId
 }

@@ -10,6 +10,7 @@ var containerNames = [
   'landing'
   'code'
   'synapse'
+  'state-backups'
 ]
 resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
   // checkov:skip=CKV_AZURE_35: private endpoints are switched on by the parameter file (privateNetwork)
@@ -89,6 +90,28 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01
             }
           }
         }
+        {
+          name: 'backups-of-the-state-go-after-35-days'
+          enabled: true
+          type: 'Lifecycle'
+          definition: {
+            filters: {
+              blobTypes: [
+                'blockBlob'
+              ]
+              prefixMatch: [
+                'state-backups/'
+              ]
+            }
+            actions: {
+              baseBlob: {
+                delete: {
+                  daysAfterModificationGreaterThan: 35
+                }
+              }
+            }
+          }
+        }
       ]
     }
   }
@@ -99,4 +122,5 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01
 
 output id string = account.id
 output name string = account.name
+output blobUrl string = account.properties.primaryEndpoints.blob
 output url string = account.properties.primaryEndpoints.dfs

@@ -6,6 +6,7 @@ param readers array
 param writers array
 param etlPrincipal string
 param deployPrincipal string
+param backupPrincipal string
 
 var roles = loadYamlContent('../rbac.yml').roles
 var containerNames = [
@@ -13,6 +14,7 @@ var containerNames = [
   'landing'
   'code'
   'synapse'
+  'state-backups'
 ]
 // Whatever is no write is not touched by the condition; a write must lie below one of the paths.
 var writing = '!(ActionMatches{\'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write\'}) AND !(ActionMatches{\'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action\'}) AND !(ActionMatches{\'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/move/action\'}) AND !(ActionMatches{\'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete\'})'
@@ -100,6 +102,16 @@ resource deployedCode 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: containers[2]
   properties: {
     principalId: deployPrincipal
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Blob Data Contributor'])
+  }
+}
+
+resource backups 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, 'state-backups', 'backup', 'Storage Blob Data Contributor')
+  scope: containers[4]
+  properties: {
+    principalId: backupPrincipal
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Blob Data Contributor'])
   }

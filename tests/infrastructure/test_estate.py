@@ -329,14 +329,22 @@ def test_the_authentication_of_the_platform_is_off_so_that_deliveries_are_not_an
 # --------------------------------------------------------------------------------------------- data, compute, network
 
 
-def test_the_lake_is_hierarchical_keeps_what_was_deleted_and_cools_after_90_days(each: Estate) -> None:
+def test_the_lake_is_hierarchical_keeps_what_was_deleted_cools_after_90_days_and_lets_old_backups_go(
+    each: Estate,
+) -> None:
     (lake,) = [one for one in each.of_type(STORAGE) if "lake" in one.name]
     assert lake.body["properties"]["isHnsEnabled"] is True
     (service,) = [one for one in each.of_type(f"{STORAGE}/blobServices") if one.name.startswith(lake.name)]
     assert service.body["properties"]["deleteRetentionPolicy"] == {"enabled": True, "days": 30}
     (policy,) = [one for one in each.of_type(f"{STORAGE}/managementPolicies") if one.name.startswith(lake.name)]
-    (rule,) = policy.body["properties"]["policy"]["rules"]
-    assert rule["definition"]["actions"] == {"baseBlob": {"tierToCool": {"daysAfterModificationGreaterThan": 90}}}
+    rules = {
+        tuple(rule["definition"]["filters"]["prefixMatch"]): rule["definition"]["actions"]["baseBlob"]
+        for rule in policy.body["properties"]["policy"]["rules"]
+    }
+    assert rules == {
+        ("lake/", "landing/"): {"tierToCool": {"daysAfterModificationGreaterThan": 90}},
+        ("state-backups/",): {"delete": {"daysAfterModificationGreaterThan": 35}},
+    }
 
 
 def test_nothing_takes_a_key(each: Estate) -> None:
