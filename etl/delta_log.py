@@ -32,6 +32,8 @@ class CommitInfo:
     run_id: str | None
     report_path: str | None
     timestamp: datetime | None
+    files_added: int
+    files_removed: int
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,17 @@ def read_commit(table_uri: str, version: int) -> CommitSummary:
 def commit_info(actions: Sequence[Mapping[str, Any]]) -> CommitInfo:
     """What the actions of one commit say, whichever engine wrote it."""
     info: Mapping[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
-    files = [action[kind] for action in actions for kind in ("add", "remove") if kind in action]
+    added, removed = ([action[kind] for action in actions if kind in action] for kind in ("add", "remove"))
     ours = {**_user_metadata(info), **info}  # Spark keeps one text of ours, delta-rs our keys beside its own
     milliseconds = info.get("timestamp")
     return CommitInfo(
-        data_changed=any(file.get("dataChange", True) for file in files),
+        data_changed=any(file.get("dataChange", True) for file in (*added, *removed)),
         operation=str(info.get("operation", "unknown")),
         run_id=ours.get("run_id"),
         report_path=ours.get("report"),
         timestamp=None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC),
+        files_added=len(added),
+        files_removed=len(removed),
     )
 
 

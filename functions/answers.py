@@ -341,6 +341,40 @@ class EtlShown(Shown):
     history: tuple[Line, ...]
 
 
+class CommitOfCircuit(Shown):
+    """What a Delta commit brought for one circuit, and the verdict on it (empty: none was given)."""
+
+    circuit: str
+    sensor: str
+    rows: int
+    first: datetime
+    last: datetime
+    quality: str
+    problems: tuple[str, ...]
+
+
+class CommitShown(PageOf):
+    """A Delta commit: the log's own word, what its ETL run reports (null without `reported`), and whom it touched."""
+
+    table_id: str
+    version: int
+    data_changed: bool
+    operation: str
+    run: str | None
+    at: datetime | None
+    files_added: int
+    files_removed: int
+    reported: bool
+    rows_inserted: int | None
+    rows_updated: int | None
+    first_date: date | None
+    last_date: date | None
+    rejected: int | None
+    unknown_sensors: tuple[str, ...] | None
+    touched: int
+    circuits: tuple[CommitOfCircuit, ...]
+
+
 class EnvironmentBrief(Shown):
     """An environment release in a list; `counts` are circuits by the phase of their update, as last counted."""
 

@@ -52,6 +52,7 @@ ProposalId = Annotated[str, Field(pattern=i.PROPOSAL.whole, examples=[i.PROPOSAL
 PlantId = Annotated[str, Field(pattern=i.PLANT.whole, examples=[i.PLANT.example])]
 MonitoringRunId = Annotated[str, Field(pattern=i.MONITORING_RUN.whole, examples=[i.MONITORING_RUN.example])]
 EtlRunId = Annotated[str, Field(pattern=i.ETL_RUN.whole, examples=[i.ETL_RUN.example])]
+DeltaVersion = Annotated[str, Field(pattern=r"^[0-9]{1,9}$", examples=["12"])]
 LetterId = Annotated[str, Field(pattern=i.DEAD_LETTER.whole, examples=[i.DEAD_LETTER.example])]
 """The ids that stand in paths; an example says what each looks like."""
 

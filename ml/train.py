@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, time
 from importlib.metadata import version
@@ -21,7 +23,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from ml.artifact import CircuitForecaster, load_folder
-from ml.backtest import Backtest, backtest
+from ml.backtest import Backtest, StepErrors, backtest
 from ml.compare import compare
 from ml.errors import IncompleteInput, ModelInputError, WrongInput
 from ml.evaluate import Evaluation, NothingToJudge
@@ -30,7 +32,7 @@ from ml.history import History, open_version, read_history
 from ml.model import ChangeForecaster
 from ml.plots import backtest_figure
 from ml.requests import Comparison, ComparisonRequest, Contender, TrainingRequest, TrainingResult
-from shared.domain.approvals import PLOT
+from shared.domain.approvals import PLOT, SETTINGS, STEPS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 MINIMUM_TRAINING_HOURS = 14 * 24
 MINIMUM_KNOWN_SHARE = 0.5
+STEPS_SHOWN = 24
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ def train(request: TrainingRequest) -> TrainingResult:
         mlflow.log_params(_parameters(request, fitted))
         mlflow.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
         tags[f"{PLOT}backtest"] = _log_backtest(request, fitted)
+        tags[STEPS] = _steps(fitted.backtest.steps)
         if comparison:
             mlflow.log_dict(comparison.model_dump(mode="json"), "comparison.json")
         source, model_id = _log_model(client, fitted, experiment_id, run.info.run_id)
@@ -202,6 +206,14 @@ def _log_backtest(request: TrainingRequest, fitted: Fit) -> str:
     return str(mlflow.get_artifact_uri(picture))
 
 
+def _steps(steps: Sequence[StepErrors]) -> str:
+    """The errors of each step ahead beside the naive ones, of at most `STEPS_SHOWN` steps, as JSON that fits a tag."""
+    shown = steps[:: -(-len(steps) // STEPS_SHOWN)]
+    named = {"step": "step", "mae": "mae", "persistence": "persistence_mae", "seasonal": "seasonal_naive_mae"}
+    columns = {short: [float(f"{getattr(one, name):.3g}") for one in shown] for short, name in named.items()}
+    return json.dumps(columns, separators=(",", ":"))
+
+
 def _metrics(evaluation: Evaluation) -> dict[str, float]:
     numbers = asdict(evaluation).items()
     return {name: float(value) for name, value in numbers if isinstance(value, int | float)}
@@ -235,6 +247,7 @@ def _tags(request: TrainingRequest, fitted: Fit) -> dict[str, str]:
         "cutoff_date": training.cutoff_date.isoformat(),
         "data_asset_version": training.cutoff_date.isoformat(),
         "hyperparameters_hash": training.hyperparameters.digest(),
+        SETTINGS: training.model_dump_json(include={"hyperparameters", "data_filters"}),
         "environment_version": training.environment_version,
         "target_column": training.target_column,
         "forecast_horizon": str(training.forecast_horizon),

@@ -326,7 +326,11 @@ class Lake(Protocol):
     def table_uri(self) -> str: ...
 
     def read_commit(self, version: int | None) -> Mapping[str, Any] | None:
-        """Table id, version, `data_changed`, run report of one Delta commit (None: the newest)."""
+        """One Delta commit (None: the newest); None where the log does not have it, or not any more.
+
+        `table_id`, `version`, `data_changed`, its run's `report` and `run`, `operation`, `at` (UTC, ISO), `files_added`
+        and `files_removed`; `report`, `run` and `at` are None where the commit does not say.
+        """
         ...
 
     def read_report(self, path: str) -> Mapping[str, Any]: ...

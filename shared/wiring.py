@@ -14,6 +14,7 @@ from shared.application import Application
 from shared.archive import Archive
 from shared.backlog import Backlog
 from shared.clock import SystemClock
+from shared.commits import Commits
 from shared.configuration import Fleet, load_fleet
 from shared.dead_letters import Replayer
 from shared.domain.values import Channel, Stage
@@ -69,6 +70,7 @@ class Wired:
     backlog: Backlog
     rescoring: Rescoring
     monitoring: MonitoringPages
+    commits: Commits
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -146,6 +148,7 @@ def wire_around(
         series=Series(ports.store, ports.lake, directory),
         rescoring=Rescoring(application, ledger),
         monitoring=MonitoringPages(ports.documents, ports.lake),
+        commits=Commits(ports.store, ports.lake, directory),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -27,6 +28,7 @@ from local.runtime import PEOPLE, TOPIC_ID
 from local.servers import ServerThread
 from local.services import LocalServices
 from shared.configuration import load_fleet
+from shared.domain.approvals import SETTINGS, STEPS
 from shared.domain.messages import HoldRequested, Person, RollbackRequested
 from shared.domain.monitoring.messages import Finding
 from shared.domain.values import Monitoring, Pair, Stage
@@ -181,6 +183,9 @@ class Played(World):
             "skill": "0.31",
             "naive": "seasonal_naive",
             "interval_coverage": "0.91",
+            "target_column": self.directory.target(circuit),
+            SETTINGS: json.dumps(_settings(self.directory.sensor(circuit), version)),
+            STEPS: json.dumps(_steps(version)),
             **changed,
         }
         return model_tags(circuit, version, **{**trained, "data_asset_version": trained["cutoff_date"]})
@@ -219,6 +224,18 @@ class Played(World):
         """The environment that each circuit really serves with."""
         found = {circuit: self.platform.deployed(Stage.PRODUCTION, circuit) for circuit in self.live}
         return {circuit: deployment.pair.environment for circuit, deployment in found.items() if deployment}
+
+
+def _settings(sensor: str, version: int) -> Mapping[str, Any]:
+    hyperparameters = {"ridge_alpha": 10.0, "learning_rate": 0.2 / version, "max_iter": 20 * version}
+    return {"hyperparameters": hyperparameters, "data_filters": {"sensor_id": sensor, "feature_columns": ["flow"]}}
+
+
+def _steps(version: int) -> Mapping[str, Any]:
+    hours = list(range(1, 25))
+    naive = [round(0.05 + 0.006 * hour, 3) for hour in hours]
+    model = [round(0.04 + 0.004 * hour / version, 3) for hour in hours]
+    return {"step": hours, "mae": model, "persistence": naive, "seasonal": [0.161] * 24}
 
 
 @contextlib.contextmanager

@@ -207,21 +207,39 @@ class SimulatedLake:
         report = f"runs/{self.table_id}-{version}.json"
         quality = {"rows": 24, "nulls": {"temperature": nulls}, "out_of_range": {}, "gaps": 0}
         self._reports[report] = {
+            "rows_inserted": 24 * len(newest),
+            "rows_updated": 0,
+            "rejected": 0,
+            "unknown_sensors": [],
             "sensors": {
-                f"SENSOR_{c}": {"first": (oldest or at).isoformat(), "last": at.isoformat(), "quality": quality}
+                f"SENSOR_{c}": {
+                    "first": (oldest or at).isoformat(),
+                    "last": at.isoformat(),
+                    "rows": 24,
+                    "quality": quality,
+                }
                 for c, at in newest.items()
-            }
+            },
         }
-        commit = {"table_id": self.table_id, "version": version, "data_changed": data_changed, "report": report}
-        self.commits.append(commit)
+        self._append(report, data_changed, len(newest))
         return version
+
+    def _append(self, report: str | None, data_changed: bool = True, files: int = 1) -> None:
+        run = report.removeprefix("runs/").removesuffix(".json") if report else None
+        told = {"operation": "MERGE", "run": run, "at": None, "files_added": files, "files_removed": 0}
+        version = {"table_id": self.table_id, "version": len(self.commits)}
+        self.commits.append({**version, "data_changed": data_changed, "report": report, **told})
 
     def commit_of_a_stranger(self, newest: Mapping[str, datetime]) -> int:
         """Rows up to `newest` for each circuit that no run of ours reports."""
         version = len(self.commits)
-        self.commits.append({"table_id": self.table_id, "version": version, "data_changed": True, "report": None})
+        self._append(None)
         self.foreign[self.table_id, version] = {f"SENSOR_{circuit}": at for circuit, at in newest.items()}
         return version
+
+    def compact(self) -> None:
+        """A commit that changes no data."""
+        self._append(None, data_changed=False)
 
     def make_anew(self) -> None:
         """The table is dropped and made again: another id, versions start again."""
@@ -544,7 +562,7 @@ class SimulatedEtl:
                 self._lake.upkeeps[run_id] = {"version": None, "deleted_files": 0, "lost": ()}
                 return {"run_id": run_id}
             version = len(self._lake.commits)
-            self._lake.commits.append({"table_id": table, "version": version, "data_changed": False, "report": None})
+            self._lake.compact()
             self._lake.upkeeps[run_id] = {"version": version, "deleted_files": 3, "lost": ()}
             return {"run_id": run_id}
 

@@ -30,6 +30,8 @@ LINEAGE = (
     "pr_number",
     "trained_at",
 )
+SETTINGS, STEPS = "training_settings", "backtest_steps"
+"""Tags with JSON of what people are shown: what a model was trained with, and its backtest's error by step ahead."""
 PLOT = "plot_"
 """Tags whose name begins so hold the address of a picture."""
 

@@ -43,6 +43,7 @@ def test_a_run_reports_its_commit_and_the_commit_names_the_report(lake: Path) ->
     commit = read_commit(table, 1)
     assert (commit.table_id, commit.version, commit.run_id) == (report.table_id, report.version, "run-1")
     assert commit.data_changed and commit.operation == "WRITE"
+    assert (commit.files_added > 0, commit.files_removed) == (True, 0)
     assert commit.report_path == "sensor_data_runs/run-1.json"
     assert json.loads(Path(report_uri(table, commit.report_path)).read_text()) == report.model_dump(mode="json")
     assert set(report.sensors) == {circuit.sensor_id for circuit in FLEET}

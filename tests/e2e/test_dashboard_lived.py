@@ -30,7 +30,8 @@ FROM_OUTSIDE = {
     *("reason", "why", "comment", "name", "by", "note", "says", "username", "trainer", "trained_by", "error", "text"),
     *("change_summary", "pr_author", "model_hash", "naive", "holder", "source", "rollback", "analysis", "change"),
     *("change_at", "asked_by", "answered_by", "acknowledged_by", "features", "target", "output_uri", "published_uri"),
-    *("job", "reference", "standstill", "state", "waits_for", "told_by", "means", "leads_to", "touched_by", "operator"),
+    *("job", "reference", "standstill", "state", "waits_for", "told_by", "means", "leads_to", "problems"),
+    *("sensor", "run"),
 }
 """Names of the texts that people, trainings, sensors, files or other systems may have written."""
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -39,6 +40,8 @@ PAGES = {
     "circuit-degraded": f"circuits/{DEGRADED}",
     "circuit-bad-readings": f"circuits/{BAD_READINGS}",
     "release": f"releases/{BETTER}:2",
+    "commit": "commits/79?table=table-1",
+    "data": f"data/{BETTER}:2",
     "approvals": "approvals",
     "evidence": f"approvals/{ON_HOLD}:2:production:2",
     "environments": "environments",
@@ -154,6 +157,32 @@ def test_a_circuit_that_got_worse_says_so_and_gets_what_somebody_accepts(played:
     expect(page.get_by_text("temperature moved by 0.9 standard deviations").first).to_be_visible()
     page = screen.visit(f"circuits/{BAD_READINGS}")
     expect(page.get_by_role("region", name="Needs somebody now")).to_contain_text("of temperature (limit 5.0%)")
+
+
+# ------------------------------------------------------------------------------------------------------------ lineage
+
+
+def test_lineage_leads_from_a_gate_to_the_readings_and_back_without_a_dead_end(screen: Screen) -> None:
+    gate = f"{ON_HOLD}:2:production:2"
+    page = screen.visit(f"approvals/{gate}")
+    expect(page.get_by_role("img", name=re.compile("Backtest of .* by hours ahead"))).to_be_visible()
+    changed = page.get_by_role("region", name="What changed since the champion")
+    expect(changed.get_by_role("row", name=re.compile("learning rate 0.2 0.1"))).to_be_visible()
+    lineage = page.get_by_role("list", name="Where it comes from")
+    expect(lineage.get_by_role("listitem")).to_have_count(lineage.get_by_role("link").count())
+    screen.keep("evidence-with-backtest")
+
+    lineage.get_by_role("link", name="Data asset").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"sensor_training_data_{ON_HOLD}:2026-04-07")
+    expect(page.get_by_role("region", name="What the model learned from")).to_contain_text(f"SENSOR_{ON_HOLD}")
+    page.get_by_role("link", name=re.compile("^Delta version")).click()
+    circuits = page.get_by_role("region", name="Circuit by circuit").first
+    expect(page.get_by_role("region", name="What the log says")).to_contain_text("MERGE")
+    expect(circuits.get_by_role("row", name=re.compile(BAD_READINGS))).to_contain_text("of temperature (limit 5.0%)")
+    circuits.get_by_role("link", name=BAD_READINGS).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(BAD_READINGS)
+    page = screen.visit("commits/9999")
+    expect(page.get_by_text("the table's log has no version 9999")).to_be_visible()
 
 
 # ---------------------------------------------------------------------------------------------------------- approvals

@@ -37,6 +37,20 @@ def test_a_day_is_published_asked_about_and_scored_again_by_the_script(api: Api)
     assert [forecast["stands"] for forecast in made] == [False, True]
 
 
+def test_the_commit_that_a_model_learned_from_says_what_it_brought_and_how_good_that_was(api: Api) -> None:
+    tags = api.get(f"releases/{RELEASE}").json()["tags"]
+    path = f"lake/commits/{tags['delta_version']}"
+    commit = api.get(path, params={"table": tags["table_id"], "size": 2}).json()
+    assert (commit["table_id"], commit["reported"], commit["touched"]) == (tags["table_id"], True, 3)
+    assert commit["files_added"] > 0 and commit["rows_inserted"] >= sum(one["rows"] for one in commit["circuits"]) > 0
+    rest = api.get(path, params={"continuation": commit["continuation"]}).json()
+    circuits = [*commit["circuits"], *rest["circuits"]]
+    assert [one["circuit"] for one in circuits] == ["P001_C001", "P001_C002", "P002_C001"]
+    assert {one["quality"] for one in circuits} == {"passed"}
+    assert api.get(path, params={"table": "another"}).status_code == 404
+    assert "no version 9999" in api.get("lake/commits/9999").json()["detail"]
+
+
 def test_questions_about_a_circuit_are_answered_over_http(api: Api) -> None:
     serve(api)
     told = api.get(f"circuits/{CIRCUIT}/explain").json()

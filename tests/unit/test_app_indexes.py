@@ -35,6 +35,7 @@ ROUTES = {
     "retire": ("POST", "circuits/{circuit}/retire"),
     "on_devops_hook": ("POST", "hooks/devops"),
     "list_circuits": ("GET", "circuits"),
+    "show_commit": ("GET", "lake/commits/{version}"),
     "show_circuit": ("GET", "circuits/{circuit}"),
     "list_releases_of_circuit": ("GET", "circuits/{circuit}/releases"),
     "explain_circuit": ("GET", "circuits/{circuit}/explain"),

@@ -36,17 +36,17 @@ function ticks(_, splits, __, ___, step) {
   });
 }
 
-function options(width, unit, lines, band, marks, reach) {
+function options(width, { unit, lines, band, marks, reach, across }) {
   const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
   const bounds = band ? ["upper bound", "lower bound"].map((label) => ({ label, stroke: "transparent", points: { show: false }, value: (_, value) => number(value) })) : [];
   return {
     width,
     height: HEIGHT,
-    scales: { x: { time: true, range: (_, first, last) => [reach?.[0] ?? first, Math.max(reach?.[1] ?? last, first + 3_600)] } },
+    scales: { x: { time: !across, range: (_, first, last) => [reach?.[0] ?? first, Math.max(reach?.[1] ?? last, first + (across ? 1 : 3_600))] } },
     cursor: { y: false },
-    axes: [{ ...axis, values: ticks }, { ...axis, size: 60, label: unit, labelSize: 18 }],
+    axes: [across ? { ...axis, label: across, labelSize: 18 } : { ...axis, values: ticks }, { ...axis, size: 60, label: unit, labelSize: 18 }],
     series: [
-      { label: "Time", value: (_, at) => (at ? localTime(new Date(at * 1000)) : "–") },
+      { label: across ?? "Time", value: (_, at) => (at ? (across ? at : localTime(new Date(at * 1000))) : "–") },
       ...lines.map((line) => ({
         label: line.name,
         stroke: colour(line.colour),
@@ -84,15 +84,18 @@ function options(width, unit, lines, band, marks, reach) {
   };
 }
 
-/** `label` says in words what the picture shows; `rows` and `head` are the same as a table; `reach`: first and last second. */
-export function Chart({ label, unit, lines, band, marks = [], reach, head, rows }) {
+/**
+ * `label` says in words what the picture shows; `rows` and `head` are the same as a table; `reach`: first and last second.
+ * `across`: what is along the axis where that is not time.
+ */
+export function Chart({ label, unit, lines, band, marks = [], reach, across, head, rows }) {
   const place = useRef(null);
   const told = JSON.stringify([lines, band, marks, unit, reach]);
   useEffect(() => {
     let chart;
     const draw = () => {
       chart?.destroy();
-      chart = new uPlot(options(place.current.clientWidth, unit, lines, band, marks, reach), aligned(lines, band), place.current);
+      chart = new uPlot(options(place.current.clientWidth, { unit, lines, band, marks, reach, across }), aligned(lines, band), place.current);
     };
     const resize = new ResizeObserver(() => chart?.setSize({ width: place.current.clientWidth, height: HEIGHT }));
     const scheme = matchMedia("(prefers-color-scheme: dark)");

@@ -46,11 +46,14 @@ export const Findings = ({ findings = [] }) =>
 
 const Node = ({ name, children, to }) => html`<li>${to ? html`<${Link} to=${to} class="node"><b>${name}</b><span>${children}</span><//>` : html`<div class="node"><b>${name}</b><span>${children}</span></div>`}</li>`;
 
+/** Where the Delta commit is shown that somebody read; nowhere where nobody recorded it. */
+export const commitAt = (table, version) => (version ?? "") !== "" && `commits/${version}${table ? `?table=${encodeURIComponent(table)}` : ""}`;
+
 /** From the ETL's commit to the prediction, as a picture to click through. */
 export const Lineage = ({ circuit, release, lineage, pair, run }) => html`<ol class="lineage" aria-label="Where it comes from">
-  <${Node} name="Delta commit">version ${lineage.delta_version ?? "?"}<br /><small>table ${(lineage.table_id ?? "").slice(0, 8)}</small><//>
-  <${Node} name="Data asset">up to ${lineage.cutoff_date ?? lineage.data_asset_version}<//>
-  <${Node} name="Training">commit ${(lineage.git_commit_sha ?? "").slice(0, 12)}<br /><small>pull request ${lineage.pr_number}</small><//>
+  <${Node} name="Delta commit" to=${commitAt(lineage.table_id, lineage.delta_version)}>version ${lineage.delta_version ?? "?"}<br /><small>table ${(lineage.table_id ?? "").slice(0, 8)}</small><//>
+  <${Node} name="Data asset" to=${`data/${release}`}>up to ${lineage.cutoff_date ?? lineage.data_asset_version}<//>
+  <${Node} name="Training" to=${`releases/${release}?show=tags`}>commit ${(lineage.git_commit_sha ?? "").slice(0, 12)}<br /><small>pull request ${lineage.pr_number}</small><//>
   <${Node} name="Model" to=${`releases/${release}`}>${release}<br /><small>${(lineage.model_hash ?? "").slice(0, 12)}</small><//>
   ${pair && html`<${Node} name="Production" to=${`circuits/${circuit}`}><${Pair} pair=${pair} /><//>`}
   ${run && html`<${Node} name="Forecast" to=${`ledger?text=${circuit}`}>${run.day}<br /><small>Delta version ${run.delta_version}</small><//>`}
@@ -76,12 +79,43 @@ export function TestForecast({ release, test }) {
     <${Facts} facts=${[["Job", test.job], ["Rows", test.rows], ["File", html`<code>${test.output_uri}</code>`]]} />`;
 }
 
+/** What is recorded as JSON in a tag; nothing where it is none. */
+export function recorded(tag) {
+  try {
+    return JSON.parse(tag ?? "null") ?? {};
+  } catch {
+    return {};
+  }
+}
+
+const STEPS = [
+  ["mae", "model", "series-1", undefined],
+  ["persistence", "as the last hour", "series-2", [6, 4]],
+  ["seasonal", "as the day before", "text", [2, 4]],
+];
+
+/** The backtest as a picture: how the error grows with the hours ahead, beside the naive forecasts. */
+export function Backtest({ release, tags }) {
+  const { step: steps, ...errors } = recorded(tags.backtest_steps);
+  if (!Array.isArray(steps)) return html`<p class="soft">Training recorded no errors by hour ahead.</p>`;
+  const lines = STEPS.filter(([name]) => errors[name]).map(([name, title, colour, dash]) => ({ name: title, colour, dash, points: steps.map((step, n) => [step, errors[name][n]]) }));
+  return html`<${Chart} label=${`Backtest of ${release}: mean absolute error by hours ahead, beside naive forecasts`} unit="mae" across="Hours ahead" lines=${lines} reach=${[steps[0], steps.at(-1)]}
+    head=${["Hours ahead", ...lines.map((line) => line.name)]} rows=${steps.map((step, n) => [step, ...lines.map((line) => number(line.points[n][1]))])} />`;
+}
+
+/** Settings as names and values, nested names joined by dots. */
+const flat = (value, name = "") =>
+  value !== null && typeof value === "object" && !Array.isArray(value) ? Object.entries(value).flatMap(([inner, one]) => flat(one, name ? `${name}.${inner}` : inner)) : [[name, [value].flat().join(", ")]];
+
 /** Which of the candidate's circumstances differ from those of the model that serves. */
 export function Changed({ candidate, champion }) {
-  const names = ["environment_version", "cutoff_date", "hyperparameters_hash", "target_column", "forecast_horizon", "git_commit_sha", "pr_number", "pr_author", "delta_version", "table_id"];
-  const rows = names.filter((name) => candidate[name] !== champion[name] && (candidate[name] || champion[name]));
+  const [settings, former] = [candidate, champion].map((tags) => Object.fromEntries(flat(recorded(tags.training_settings)).filter(([name]) => name)));
+  const known = Object.keys({ ...former, ...settings });
+  const names = ["environment_version", "cutoff_date", "target_column", "forecast_horizon", ...(known.length ? known : ["hyperparameters_hash"]), "git_commit_sha", "pr_number", "pr_author", "delta_version", "table_id"];
+  const [now, before] = [{ ...candidate, ...settings }, { ...champion, ...former }];
+  const rows = names.filter((name) => now[name] !== before[name]);
   if (rows.length === 0) return html`<p>Nothing of what training records.</p>`;
   return html`<${Table} label="What changed" head=${["", "Champion", "Candidate"]}>
-    ${rows.map((name) => html`<tr><th scope="row">${name.replaceAll("_", " ")}</th><td><code>${champion[name] ?? "–"}</code></td><td><code>${candidate[name] ?? "–"}</code></td></tr>`)}
+    ${rows.map((name) => html`<tr><th scope="row">${name.replaceAll("_", " ").replace(/^(hyperparameters|data filters)\./, "")}</th><td><code>${before[name] ?? "–"}</code></td><td><code>${now[name] ?? "–"}</code></td></tr>`)}
   <//>`;
 }

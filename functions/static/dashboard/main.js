@@ -9,13 +9,15 @@ import { choose, chosen } from "./theme.js";
 import { Announcements, Failure, Heading, Shape } from "./ui.js";
 
 const PAGES = [
-  { at: /^$/, file: "fleet", name: "Fleet", to: "", marks: /^$|^circuits|^releases/ },
+  { at: /^$/, file: "fleet", name: "Fleet", to: "", marks: /^$|^circuits|^releases|^commits|^data/ },
   { at: /^approvals(?:\/(?<approval>.+))?$/, file: "approvals", name: "Approvals", to: "approvals" },
   { at: /^environments(?:\/(?<version>[^/]+))?$/, file: "environments", name: "Environments", to: "environments" },
   { at: /^ledger$/, file: "ledger", name: "Ledger", to: "ledger" },
   { at: /^audit$/, file: "audit", name: "Audit", to: "audit" },
   { at: /^operations$/, file: "operations", name: "Operations", to: "operations" },
   { at: /^circuits\/(?<circuit>[^/]+)$/, file: "circuit" },
+  { at: /^commits\/(?<version>[0-9]+)$/, file: "commit" },
+  { at: /^data\/(?<release>[^/]+)$/, file: "data" },
   { at: /^releases\/(?<release>[^/]+)$/, file: "release" },
 ];
 const THEMES = [

@@ -46,6 +46,8 @@ const TONES = {
   live: "good",
   settled: "good",
   tested: "good",
+  passed: "good",
+  "cannot say": "warn",
   scored: "good",
   done: "good",
   lifted: "none",

@@ -43,6 +43,11 @@ class UriLake:
             "version": commit.version,
             "data_changed": commit.data_changed,
             "report": commit.report_path,
+            "operation": commit.operation,
+            "run": commit.run_id,
+            "at": commit.timestamp.isoformat() if commit.timestamp else None,
+            "files_added": commit.files_added,
+            "files_removed": commit.files_removed,
         }
 
     def read_report(self, path: str) -> Mapping[str, Any]:

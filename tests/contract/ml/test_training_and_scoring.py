@@ -103,6 +103,9 @@ def test_a_model_is_registered_with_every_tag_and_beats_the_naive_forecasts(
         "command_id", "naive_mae", "skill", "target_min", "target_max", "target_sd", "delta_version", "table_id",
         "target_column", "forecast_horizon", "model_hash", "interval_coverage",
     }  # fmt: skip
+    assert json.loads(version.tags["training_settings"])["hyperparameters"]["learning_rate"] == 0.2
+    assert json.loads(version.tags["backtest_steps"])["step"] == list(range(1, 25))
+    assert max(map(len, version.tags.values())) < 1_000, "more does not fit a tag everywhere"
     assert version.tags["cutoff_date"] == version.tags["data_asset_version"] == "2025-12-09"
     assert (version.tags["table_id"], version.tags["delta_version"]) == (lake.table_id, str(lake.delta_version))
     assert float(version.tags["skill"]) > 0.2 and version.tags["beats_naive"] == "true"

@@ -2,7 +2,7 @@
 
 import { html, useContext, useEffect, useRef, useState } from "../../vendor/htm-preact.js";
 import { post, useView } from "../api.js";
-import { Changed, Findings, Lineage, Numbers, TestForecast, Verdict } from "../evidence.js";
+import { Backtest, Changed, Findings, Lineage, Numbers, TestForecast, Verdict } from "../evidence.js";
 import { number } from "../charts.js";
 import { Me, isTrainer, whyNotAnswer } from "../me.js";
 import { Link } from "../router.js";
@@ -147,7 +147,8 @@ function Open({ approval, refresh }) {
       <//>
       <${Decide} approval=${seen} changed=${changed} me=${me} refresh=${refresh} />
     </div>
-    ${model && html`<${Section} id="errors" title="How good it is"><div class="stack"><${Numbers} evidence=${evidence} /></div><//>
+    ${model && html`<${Section} id="errors" title="How good it is"><div class="stack"><${Numbers} evidence=${evidence} />
+        ${candidate.data && html`<h3>Backtest: error by hours ahead</h3><${Backtest} release=${approval.release} tags=${candidate.data.tags} />`}</div><//>
       ${candidate.data?.test?.output_uri && html`<${Section} id="test" title="Test inference"><${TestForecast} release=${approval.release} test=${candidate.data.test} /><//>`}
       ${champion.data && candidate.data && html`<${Section} id="changed" title="What changed since the champion"><${Changed} candidate=${candidate.data.tags} champion=${champion.data.tags} /><//>`}
       <${Section} id="lineage" title="Where it comes from"><${Lineage} circuit=${approval.circuit} release=${approval.release} lineage=${evidence.lineage} /><//>`}

@@ -3,7 +3,7 @@
 import { html, useState } from "../../vendor/htm-preact.js";
 import { download, useView } from "../api.js";
 import { Chart, number, seconds } from "../charts.js";
-import { Lineage } from "../evidence.js";
+import { Lineage, commitAt } from "../evidence.js";
 import { History } from "../history.js";
 import { useRefusal } from "../me.js";
 import { Link } from "../router.js";
@@ -195,7 +195,7 @@ function Days({ circuit }) {
     <${Table} label="The last 14 days" head=${["Day (UTC)", "Stands", "Model", "Delta", "Told", ""]}>
       ${[...days].reverse().map((day) => {
         const run = day.runs.find((one) => one.run === day.published_run) ?? day.runs.at(-1);
-        return html`<tr key=${day.day}><td>${day.day}</td><td><${Phase} phase=${day.state} />${day.retried && html` <small>retried</small>`}</td><td>${run?.pair?.model ?? "–"}</td><td>${run?.delta_version ?? "–"}</td><td>${run?.reason}${run && html`<span class="soft"><${Time} at=${run.since} /></span>`}</td>
+        return html`<tr key=${day.day}><td>${day.day}</td><td><${Phase} phase=${day.state} />${day.retried && html` <small>retried</small>`}</td><td>${run?.pair?.model ?? "–"}</td><td>${run?.delta_version == null ? "–" : html`<${Link} to=${commitAt(run.table, run.delta_version)}>${run.delta_version}<//>`}</td><td>${run?.reason}${run && html`<span class="soft"><${Time} at=${run.since} /></span>`}</td>
           <td>${!why && html`<${OrderButton} done=${view.refresh} order=${{ id: `score-${day.day}`, name: "Score", title: `Score ${day.day} with what serves now?`, says: "The new forecast replaces the one that stands; what was published is kept beside it.", verb: "Score", path: `circuits/${circuit}/scorings`, body: (comment) => ({ day: day.day, comment }), least: 0, reason: "Comment" }} />`}</td></tr>`;
       })}
     <//>${why && html`<p class="soft"><small>${why}</small></p>`}`}<//><//>`;

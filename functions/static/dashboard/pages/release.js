@@ -1,8 +1,8 @@
 // A release: where it stands, what may be done with it, and everything that happened to it.
 
-import { html } from "../../vendor/htm-preact.js";
+import { html, useEffect } from "../../vendor/htm-preact.js";
 import { useView } from "../api.js";
-import { Lineage, TestForecast } from "../evidence.js";
+import { Backtest, Lineage, TestForecast } from "../evidence.js";
 import { History } from "../history.js";
 import { useRefusal } from "../me.js";
 import { Link } from "../router.js";
@@ -19,7 +19,7 @@ const ORDERS = [
   { id: "ask-again", name: "Ask again", when: (phase) => phase === "expired", says: "People are asked about it once more." },
 ];
 
-export default function Release({ release }) {
+export default function Release({ release, query }) {
   const view = useView(`releases/${encodeURIComponent(release)}`);
   const history = useView(`releases/${encodeURIComponent(release)}/history`);
   const why = useRefusal();
@@ -27,6 +27,10 @@ export default function Release({ release }) {
     view.refresh();
     history.refresh();
   };
+  const asked = query.get("show");
+  useEffect(() => {
+    if (asked && view.data) document.getElementById(asked)?.scrollIntoView();
+  }, [asked, Boolean(view.data)]);
   return html`<${Loaded} view=${view}>${(one) => html`
     <div>
       <p class="crumbs"><${CircuitLink} circuit=${one.circuit} /></p>
@@ -54,6 +58,7 @@ export default function Release({ release }) {
       ["Successor", one.successor && html`<${Link} to=${`releases/${one.successor}`}>${one.successor}<//>`],
       ["Operation", one.operation?.reference && html`<code>${one.operation.reference}</code>`],
     ]} /><//>
+    ${one.tags.backtest_steps && html`<${Section} id="backtest" title="Backtest: error by hours ahead"><${Backtest} release=${one.id} tags=${one.tags} /><//>`}
     <${Section} id="lineage" title="Where it comes from"><${Lineage} circuit=${one.circuit} release=${one.id} lineage=${one.tags} /><//>
     ${one.test?.output_uri && html`<${Section} id="test" title="Test inference"><${TestForecast} release=${one.id} test=${one.test} /><//>`}
     <div class="columns">
