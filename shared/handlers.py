@@ -477,6 +477,9 @@ class Room(NamedTuple):
         """Whether the command's step has a slot now; one that it has is kept."""
         return at.slots.acquire(self.kind, _holder(command), self.limit, self.lease)
 
+    def keep(self, command: m.Command, at: Handling) -> None:
+        at.slots.keep(self.kind, _holder(command), self.limit, self.lease)
+
     def leave(self, command: m.Command, at: Handling) -> None:
         at.slots.release(self.kind, _holder(command))
 
@@ -507,7 +510,7 @@ def look_at_operation(command: m.LookAtOperation, at: Handling) -> m.Event:
     room = Room.of(command.purpose, at)
     if status.state is OperationState.RUNNING:
         if room:  # a lease outlives the longest wait between two looks, not the longest job
-            room.take(command, at)
+            room.keep(command, at)
         return m.StillRunning.of(command, looks=command.looks)
     if room:
         room.leave(command, at)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from shared import records
 from shared.errors import AlreadyExists, Conflict, Transient
@@ -12,12 +13,17 @@ from shared.ports import Clock, Row, StateStore, Write
 TRAINING = "training"
 INVOCATION = "invocation"
 IMPORT = "environment import"
-
-Take = Callable[[dict[str, str], datetime], bool]
+TRIES = 50
+MOST_TAKEN_AWAY = 90
+"""Leases that ran out, of which a transaction takes the rows away."""
 
 
 class Slots:
-    """One row a kind names who holds a slot and until when; a lease that ran out frees its slot by itself."""
+    """A row a holder says until when; a row a kind is written by everybody who takes a slot, and by nobody else.
+
+    So two who take the last one at once do not both get it, while renewing and giving back meet nobody. A lease that
+    ran out frees its slot by itself.
+    """
 
     def __init__(self, store: StateStore, clock: Clock) -> None:
         self._store = store
@@ -25,40 +31,59 @@ class Slots:
 
     def acquire(self, kind: str, holder: str, limit: int, lease: timedelta) -> bool:
         """Whether `holder` now has a slot; one that holds already keeps it, with a new lease."""
-
-        def take(held: dict[str, str], now: datetime) -> bool:
-            if holder not in held and len(held) >= limit:
-                return False
-            held[holder] = (now + lease).isoformat()
-            return True
-
-        return self._change(kind, take)
-
-    def release(self, kind: str, holder: str) -> None:
-        """Give the slot back; nothing, when it was not held."""
-        self._change(kind, lambda held, _: held.pop(holder, None) is not None)
-
-    def holders(self, kind: str) -> list[str]:
-        """Who holds a slot now."""
-        row = self._store.read(records.SLOTS, kind)
-        return sorted(_held(row, self._clock.now()))
-
-    def _change(self, kind: str, change: Take) -> bool:
-        for _ in range(50):
-            now = self._clock.now()
-            row = self._store.read(records.SLOTS, kind)
-            held = _held(row, now)
-            if not change(held, now):
-                return False
-            fresh = Row(kind, {"holders": held}, row.etag if row else "")
+        for _ in range(TRIES):
+            now, rows = self._clock.now(), self._rows(kind)
+            turn, key = rows.pop(kind, None), _key(kind, holder)
+            over = [row for row in rows.values() if _until(row) <= now and row.key != key]
+            mine = rows.get(key)
+            held = Row(key, _lease(holder, now + lease), mine.etag if mine else "")
+            writes = [Write("replace" if mine else "insert", held)]
+            if mine is None or _until(mine) <= now:
+                if len(rows.keys() - {key}) - len(over) >= limit:
+                    return False
+                took = Row(kind, {"taken": 1 + (turn.body["taken"] if turn else 0)}, turn.etag if turn else "")
+                writes.append(Write("replace" if turn else "insert", took))
+                writes += [Write("delete", row) for row in over[:MOST_TAKEN_AWAY]]
             try:
-                self._store.commit(records.SLOTS, [Write("replace" if row else "insert", fresh)])
+                self._store.commit(records.SLOTS, writes)
             except (Conflict, AlreadyExists):
                 continue
             return True
         raise Transient(f"the slots of {kind} are contended; try again")
 
+    def keep(self, kind: str, holder: str, limit: int, lease: timedelta) -> bool:
+        """As `acquire`, for who most likely has a slot: one row is read, whatever the number of holders."""
+        now, row = self._clock.now(), self._store.read(records.SLOTS, _key(kind, holder))
+        if row is not None and _until(row) > now:
+            try:
+                held = Row(row.key, _lease(holder, now + lease), row.etag)
+                self._store.commit(records.SLOTS, [Write("replace", held)])
+            except Conflict:
+                pass  # it was given back, or ran out, this moment
+            else:
+                return True
+        return self.acquire(kind, holder, limit, lease)
 
-def _held(row: Row | None, now: datetime) -> dict[str, str]:
-    held: dict[str, str] = dict(row.body["holders"]) if row else {}
-    return {holder: until for holder, until in held.items() if datetime.fromisoformat(until) > now}
+    def release(self, kind: str, holder: str) -> None:
+        """Give the slot back; nothing, when it was not held."""
+        records.remove(self._store, records.SLOTS, [_key(kind, holder)])
+
+    def holders(self, kind: str) -> list[str]:
+        """Who holds a slot now."""
+        now, rows = self._clock.now(), self._rows(kind)
+        return sorted(row.body["holder"] for key, row in rows.items() if key != kind and _until(row) > now)
+
+    def _rows(self, kind: str) -> dict[str, Row]:
+        return {row.key: row for row in self._store.read_range(records.SLOTS, kind, f"{kind}|~")}
+
+
+def _key(kind: str, holder: str) -> str:
+    return f"{kind}|{records.safe(holder)}"
+
+
+def _lease(holder: str, until: datetime) -> Mapping[str, Any]:
+    return {"holder": holder, "until": until.isoformat()}
+
+
+def _until(row: Row) -> datetime:
+    return datetime.fromisoformat(row.body["until"])

@@ -14,6 +14,7 @@ from shared.adapters.local.state_store import MemoryStateStore
 from shared.ports import StateStore
 from shared.slots import INVOCATION, TRAINING, Slots
 from tests.builders import START
+from tests.scenario.counted import CountedReads
 from tests.simulated import VirtualClock
 
 HOUR = timedelta(hours=1)
@@ -81,6 +82,33 @@ def test_a_limit_that_was_lowered_lets_nobody_in_until_enough_have_left(slots: S
     assert not slots.acquire(TRAINING, "d", 2, HOUR)
     slots.release(TRAINING, "b")
     assert slots.acquire(TRAINING, "d", 2, HOUR)
+
+
+def test_a_slot_is_kept_while_it_is_held_and_taken_again_when_it_ran_out(slots: Slots, clock: VirtualClock) -> None:
+    assert slots.keep(TRAINING, "a", 1, HOUR), "there was room"
+    clock.advance_to(START + HOUR / 2)
+    assert slots.keep(TRAINING, "a", 1, HOUR)
+    clock.advance_to(START + HOUR)
+    assert slots.holders(TRAINING) == ["a"]
+    clock.advance_to(START + 3 * HOUR)
+    assert slots.acquire(TRAINING, "b", 1, HOUR)
+    assert not slots.keep(TRAINING, "a", 1, HOUR), "it ran out, and somebody else has it"
+    assert slots.holders(TRAINING) == ["b"]
+
+
+def test_a_thousand_may_hold_slots_and_keeping_one_reads_one_row(clock: VirtualClock) -> None:
+    store = CountedReads(MemoryStateStore())
+    slots = Slots(store, clock)
+    holders = [f"P{number:03d}_C001@2026-01-31.scoring.{number}" for number in range(1000)]
+    assert all(slots.acquire(INVOCATION, holder, 1000, HOUR) for holder in holders)
+    assert not slots.acquire(INVOCATION, "one more", 1000, HOUR)
+    before = store.rows
+    assert slots.keep(INVOCATION, holders[500], 1000, HOUR)
+    assert store.rows - before == 1
+    clock.advance_to(START + HOUR)
+    assert slots.holders(INVOCATION) == []
+    assert all(slots.acquire(INVOCATION, f"next {number}", 1000, HOUR) for number in range(20))
+    assert len(store.read_range("slots", " ", "~")) == 21, "leases that ran out leave no rows"
 
 
 def test_many_who_ask_at_once_never_exceed_the_limit(store: StateStore, clock: VirtualClock) -> None:
