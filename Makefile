@@ -68,6 +68,7 @@ format: setup ## Format the code
 
 bench: setup $(EVIDENTLY_READY) ## Measure ours beside the reference; writes .local/bench
 	@$(PYTHON) scripts/bench_core.py
+	@$(PYTHON) scripts/bench_fleet.py
 	@$(PYTHON) scripts/bench_data.py
 	@$(PYTHON) scripts/bench_monitoring.py
 

@@ -14,9 +14,9 @@ from shared.domain import messages as m
 from shared.domain.environment import messages as e
 from shared.domain.environment.count import count, reached
 from shared.domain.environment.release import Phase, Purpose
-from shared.domain.update import Standing
+from shared.domain.update import IN_TEST, Standing
 from shared.domain.values import ENVIRONMENT, is_semantic, version_numbers
-from shared.handlers import SLICE, SUCCESSES, Handling, expect_wanted, handles, start_in_slot
+from shared.handlers import SLICE, SUCCESSES, Handling, NoSlot, expect_wanted, handles, start_in_slot
 
 
 @handles(e.LookForEnvironments)
@@ -85,10 +85,13 @@ def count_updates(command: e.CountUpdates, at: Handling) -> m.Event:
 
 @handles(e.TellFleet)
 def tell_fleet(command: e.TellFleet, at: Handling) -> m.Event:
-    """The next slice: at most so many circuits as the order still may reach."""
+    """The next slice: at most so many circuits as the order still may reach, and as there is room for in test."""
     expect_wanted(command, at)
-    circuits = reached(standings(at, command.version), command.purpose, command.cursor, command.canaries)
+    standing = standings(at, command.version)
+    circuits = reached(standing, command.purpose, command.cursor, command.canaries)
     size = SLICE if command.remaining is None else min(SLICE, command.remaining)
+    if command.purpose == Purpose.OFFER and circuits:
+        size = min(size, _room(standing, command.cursor, at))
     part, more = circuits[:size], len(circuits) > size
     told = tuple(
         m.encode(
@@ -106,6 +109,22 @@ def tell_fleet(command: e.TellFleet, at: Handling) -> m.Event:
     enough = command.remaining is not None and len(part) >= command.remaining
     outcome = e.LastCircuitsTold if enough or not more else e.CircuitsTold
     return outcome.of(command, commands=told, cursor=part[-1] if part else command.cursor, more=more)
+
+
+def _room(standing: Mapping[str, Standing | None], cursor: str, at: Handling) -> int:
+    """For how many more circuits there is room in test: all slots are busy, and as many circuits come next.
+
+    Raises NoSlot while there are enough. A circuit that waits for a slot asks again and again; an order that waits does
+    so for all that come after it.
+    """
+    slots = at.directory.max_invocations
+    in_test = sum(
+        each.phase in IN_TEST if each else circuit <= cursor  # it was told, and has not been heard of yet
+        for circuit, each in standing.items()
+    )
+    if in_test > slots:
+        raise NoSlot(f"{in_test} circuits are in test, and there are {slots} slots")
+    return 2 * slots - in_test
 
 
 @handles(e.TellCircuit)

@@ -12,9 +12,9 @@ from scripts.reference.markdown import page, table
 KEPT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
 INTRODUCTION = """
 `make bench` measures, prints rows and writes them to `.local/bench`. What follows are runs of it that were kept in
-`docs/benchmarks/` (`scripts/bench_core.py`, `bench_data.py` and `bench_monitoring.py`, each with `--keep`). Counts are
-exact and the same on every machine. Times are of one machine that had other work to do: read the ratios, whose two
-sides were measured in the same run.
+`docs/benchmarks/` (`scripts/bench_core.py`, `bench_fleet.py`, `bench_data.py` and `bench_monitoring.py`, each with
+`--keep`). Counts are exact and the same on every machine. Times are of one machine that had other work to do: read the
+ratios, whose two sides were measured in the same run.
 """
 READ_CORE = """
 ### How to read it
@@ -37,6 +37,25 @@ READ_CORE = """
   empty one.
 - **`make demo`** is read from the last run's summary. Its memory is that of all processes at its end, shared pages
   counted once.
+"""
+
+
+READ_FLEET = """
+### How to read it
+
+- **Environment release**: from the registration of a version to where every circuit serves it, tested pair by pair,
+  with 20 jobs at once whatever the size of the fleet. The store is the embedded one that keeps its keys sorted, as
+  Table Storage does: the emulator's time for a read grows with its table, and would be all that one sees. Its
+  operations are counted as Table Storage bills them, a range read for each page of 1,000 rows; sweeps are left out,
+  since they cost time and not circuits. What is shared by the fleet is spread over fewer circuits in a small one, so
+  the number falls.
+- **Time** is processor time of the application and of the simulated world around it, in one process; jobs take no
+  time. It grows with the fleet, operations do not: how far a release is, is counted in the fleet's index, and a
+  larger fleet is counted more often and has a longer one.
+- **Memory** is the peak of the whole process, which holds the state, every document and the simulated platform as
+  well.
+- **Rollback**: from a person's order to the circuit's row that says what production serves, all that the app does in
+  between, on the emulator. The platform's deployment takes no real time here.
 """
 
 
@@ -98,9 +117,11 @@ READ_MONITORING = """
 def write() -> str:
     """docs/benchmarks.md"""
     core = ("## The core", *_run("core.json"), READ_CORE)
+    kept = (KEPT / "fleet.json").exists()
+    fleet = ("## Running a fleet", *_run("fleet.json"), READ_FLEET) if kept else ()
     data = ("## Data and learning", *_run("data.json"), READ_DATA)
     monitoring = ("## Monitoring", *_run("monitoring.json"), READ_MONITORING)
-    return page("Benchmarks", INTRODUCTION, *core, *data, *monitoring)
+    return page("Benchmarks", INTRODUCTION, *core, *fleet, *data, *monitoring)
 
 
 def _run(file: str) -> tuple[str, str]:

@@ -23,6 +23,10 @@ def ours_at_most(limit: float) -> Goal:
     return Goal(f"at most {limit:g}", lambda ours, ratio: ours <= limit)
 
 
+def exactly(count: float) -> Goal:
+    return Goal(f"exactly {count:g}", lambda ours, ratio: ours == count)
+
+
 def ratio_at_most(limit: float) -> Goal:
     return Goal(f"ratio at most {limit:g}", lambda ours, ratio: ratio <= limit)
 

@@ -245,4 +245,5 @@ FLEET_ORDER = Kind(
     table=ORDER_TABLE,
     ends=frozenset({OrderPhase.TOLD, OrderPhase.FAILED}),
     deadlines={OrderPhase.TELLING: timedelta(hours=1), OrderPhase.OVERDUE: timedelta(hours=4)},
+    new_attempts=(e.CircuitsTold,),
 )
