@@ -1,4 +1,4 @@
-"""Environment releases: shown, previewed, begun, halted, resumed, rolled back, and followed through the fleet."""
+"""Environment releases: shown, previewed, begun, followed through the fleet, and ordered about as people must."""
 
 from __future__ import annotations
 
@@ -133,6 +133,36 @@ def resume(at: At, version: str, reason: str, change: Change) -> None:
 def rollback(at: At, version: str, reason: str, change: Change) -> None:
     """Put every circuit back on the environment that its update records."""
     _order(at, version, "rollback", reason, change)
+
+
+@environments.command()
+@click.argument("version", type=VERSION)
+@because()
+@changes
+@click.pass_obj
+def retry(at: At, version: str, reason: str, change: Change) -> None:
+    """Try an errored release anew, from the step that broke."""
+    _order(at, version, "retry", reason, change)
+
+
+@environments.command()
+@click.argument("version", type=VERSION)
+@because()
+@changes
+@click.pass_obj
+def reopen(at: At, version: str, reason: str, change: Change) -> None:
+    """Go on with a rejected release from where it ended."""
+    _order(at, version, "reopen", reason, change)
+
+
+@environments.command("ask-again")
+@click.argument("version", type=VERSION)
+@because()
+@changes
+@click.pass_obj
+def ask_again(at: At, version: str, reason: str, change: Change) -> None:
+    """Ask about an expired release once more."""
+    _order(at, version, "ask-again", reason, change)
 
 
 def _order(at: At, version: str, order: str, reason: str, change: Change) -> None:

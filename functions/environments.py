@@ -1,4 +1,4 @@
-"""Environment releases over HTTP: what is under way, whom it touches, how far the fleet is; halt, resume, roll back."""
+"""Environment releases over HTTP: what is under way, whom it touches, how far the fleet is; what people order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functions.releases import history_of
 from shared.domain.environment import ROOT, environment_release_id
 from shared.domain.environment import messages as e
 from shared.domain.environment.release import ENVIRONMENT_RELEASE
-from shared.domain.messages import Person
+from shared.domain.messages import Person, RestartRequested
 from shared.wiring import wired
 
 bp = Endpoints()
@@ -74,6 +74,36 @@ def roll_back_environment(
 ) -> Answered[Recorded]:
     """Every circuit goes back to the environment that its update records."""
     return _ordered(e.EnvironmentRollbackOrdered, person, version, body, request)
+
+
+@bp.post("environments/{version}/retry", statuses=(200, 208), guard="show_environment")
+def retry_environment(
+    person: Operator, version: EnvironmentVersion, body: OrderBody, request: RequestId
+) -> Answered[Recorded]:
+    """An errored release goes on, in a new attempt of the step that broke; what holds is not tested again."""
+    return _restarted("retry", person, version, body, request)
+
+
+@bp.post("environments/{version}/reopen", statuses=(200, 208), guard="show_environment")
+def reopen_environment(
+    person: Operator, version: EnvironmentVersion, body: OrderBody, request: RequestId
+) -> Answered[Recorded]:
+    """A rejected release goes on from where it ended; the reason says why that was wrong."""
+    return _restarted("reopen", person, version, body, request)
+
+
+@bp.post("environments/{version}/ask-again", statuses=(200, 208), guard="show_environment")
+def ask_again_of_environment(
+    person: Operator, version: EnvironmentVersion, body: OrderBody, request: RequestId
+) -> Answered[Recorded]:
+    """An expired release is asked about once more; before production's gate, with what the fleet is now."""
+    return _restarted("ask again", person, version, body, request)
+
+
+def _restarted(how: str, person: Person, version: str, body: OrderBody, request: str) -> Answered[Recorded]:
+    release = environment_release_id(ROOT, version)
+    order = RestartRequested(root=ROOT, release=release, person=person, reason=body.reason, request=request, how=how)
+    return recorded(wired().application.advance(order), release)
 
 
 def _ordered(order: Ordered, person: Person, version: str, body: OrderBody, request: str) -> Answered[Recorded]:

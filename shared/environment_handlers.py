@@ -79,7 +79,8 @@ SUCCESSES[Phase.PROMOTING] = lambda command, status, at: m.EnvironmentPromoted.o
 @handles(e.CountUpdates)
 def count_updates(command: e.CountUpdates, at: Handling) -> m.Event:
     expect_wanted(command, at)
-    counts, pending, troubled = count(standings(at, command.version), command.phase, command.cursor, command.canaries)
+    found = standings(at, command.version)
+    counts, pending, troubled = count(found, command.phase, command.cursor, command.canaries, command.order)
     return e.UpdatesCounted.of(command, counts=counts, pending=pending, troubled=troubled, looks=command.looks)
 
 

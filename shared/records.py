@@ -208,7 +208,11 @@ def stopped(store: StateStore) -> str:
 
 def recalled(loaded: Loaded, event: Event) -> str | None:
     """The key of an ended item that the event is about as well: a rollback undoes a live release."""
-    about = circuit_domain.recalled(loaded.root, event) if isinstance(loaded.root, Circuit) else None
+    about = None
+    if isinstance(loaded.root, Circuit):
+        about = circuit_domain.recalled(loaded.root, event)
+    elif isinstance(loaded.root, Environment):
+        about = environment_domain.recalled(event)
     return finished_key(loaded.root.id, *about) if about and about[1] not in loaded.items else None
 
 

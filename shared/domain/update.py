@@ -38,6 +38,8 @@ class Phase(StrEnum):
 ENDS = frozenset({Phase.DONE, Phase.ROLLED_BACK, Phase.FAILED, Phase.ERRORED, Phase.CALLED_OFF})
 IN_TEST = (Phase.DEPLOYING_TO_TEST, Phase.TESTING)
 BEFORE_TURN = (Phase.TESTED, Phase.LEFT, Phase.WAITING_FOR_PRODUCTION)
+RESUMABLE = (Phase.CALLED_OFF, Phase.ERRORED)
+"""Ends out of which a release that goes on takes an update; what a check refused, or a rollback undid, stays."""
 UNDER_WAY = (Phase.WAITING_FOR_TEST, *IN_TEST, Phase.WAITING_FOR_PRODUCTION, Phase.DEPLOYING_TO_PRODUCTION)
 
 
@@ -60,6 +62,7 @@ class Standing(Value):
 
     version: str
     phase: str
+    order: str = ""
     waved: bool = False
     pair: Pair | None = None
     previous: Pair | None = None
@@ -105,6 +108,16 @@ for _phase in BEFORE_TURN:
     }
 for _phase in (Phase.WAITING_FOR_TEST, *IN_TEST):
     TABLE[_phase, e.WaveReachedInTest] = Then(_phase)
+# The release went on after it had ended: it takes what it called off, or what broke, where it was.
+for _phase in RESUMABLE:
+    TABLE |= {
+        (_phase, e.EnvironmentOffered): Then(Phase.DEPLOYING_TO_TEST, (m.DeployToTest,)),
+        (_phase, e.EnvironmentOfferedWhileOwned): Then(Phase.WAITING_FOR_TEST),
+        (_phase, e.EnvironmentOfferedTested): Then(Phase.TESTED),
+        (_phase, e.EnvironmentOfferedInVain): Then(Phase.LEFT),
+    }
+for _phase in (Phase.WAITING_FOR_TEST, *IN_TEST, *BEFORE_TURN):
+    TABLE[_phase, e.EnvironmentOfferedAgain] = Then(_phase)
 TABLE |= operation_lines((*IN_TEST, Phase.DEPLOYING_TO_PRODUCTION), _BROKE, Phase.ERRORED)
 for _phase in (Phase.WAITING_FOR_TEST, *BEFORE_TURN):
     TABLE |= {

@@ -19,7 +19,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, note, seed, settings
 
 from shared.application import Application
-from shared.domain.environment import EnvironmentRelease
+from shared.domain.environment import EnvironmentRelease, environment_release_id
 from shared.domain.environment.messages import EnvironmentRollbackOrdered, HaltOrdered, WavesResumed
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.lake import ROOT as LAKE
@@ -160,14 +160,17 @@ class EnvironmentReleased:
 class EnvironmentOrdered:
     """An operator orders something of the newest environment's release, perhaps told twice."""
 
-    order: type[HaltOrdered | WavesResumed | EnvironmentRollbackOrdered]
+    order: type[HaltOrdered | WavesResumed | EnvironmentRollbackOrdered | RestartRequested]
     times: int
+    how: str = ""
 
     def happen(self, world: World) -> None:
         versions = [item.version for item in world.items(ENVIRONMENT).values() if isinstance(item, EnvironmentRelease)]
         if versions:
             newest = max(versions, key=version_numbers)
-            order = builders.ordered(self.order, circuit=ENVIRONMENT, version=newest)
+            release = environment_release_id(ENVIRONMENT, newest)
+            named = {"release": release, "how": self.how} if self.how else {"version": newest}
+            order = builders.ordered(self.order, circuit=ENVIRONMENT, **named)
             for _ in range(self.times):
                 world.told(order)
 
@@ -382,6 +385,12 @@ def actions(circuits: int) -> st.SearchStrategy[Action]:
             EnvironmentOrdered,
             st.sampled_from((HaltOrdered, WavesResumed, EnvironmentRollbackOrdered)),
             st.integers(1, 2),
+        ),
+        st.builds(
+            EnvironmentOrdered,
+            st.just(RestartRequested),
+            st.integers(1, 2),
+            st.sampled_from(("retry", "reopen", "ask again")),
         ),
     )
     return st.one_of(commit, register, Yes, AnyAnswer, released, released, ordered, ordered, environments, others)

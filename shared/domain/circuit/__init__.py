@@ -26,10 +26,12 @@ from shared.domain.circuit.root import Circuit
 from shared.domain.circuit.scorings import Scorings, came_late
 from shared.domain.circuit.trainings import Trainings
 from shared.domain.circuit.updates import Updates
+from shared.domain.environment.messages import EnvironmentOffered
 from shared.domain.machine import Decision, Item, Kind
 from shared.domain.release import RELEASE, Release, release_id
 from shared.domain.rules import Rules
 from shared.domain.scoring import SCORING
+from shared.domain.update import UPDATE, update_id
 
 PARTS: tuple[type[Part[Any]], ...] = (
     *(Rollbacks, Updates, Releases, Holds, Departures, DirectActions, Discrepancies, Checks, Scorings, Trainings),
@@ -50,6 +52,8 @@ def recalled(circuit: Circuit, event: m.Event) -> tuple[Kind, str] | None:
             return (RELEASE, release_id(circuit.id, undone.model)) if undone else None
         case m.ReleaseOrder():
             return RELEASE, event.release
+        case EnvironmentOffered() if circuit.update and circuit.update.version == event.version:
+            return (UPDATE, update_id(circuit.id, event.version)) if circuit.update.phase in UPDATE.ends else None
         case m.SensorCovered() if circuit.forecast and came_late(event, circuit.forecast.origin):
             return SCORING, circuit.forecast.run
     return None

@@ -24,6 +24,7 @@ from shared.domain.update import (
     BEFORE_TURN,
     ENDS,
     IN_TEST,
+    RESUMABLE,
     UPDATE,
     EnvironmentUpdate,
     Phase,
@@ -51,15 +52,22 @@ class Updates(Part[EnvironmentUpdate]):
         if not isinstance(update, EnvironmentUpdate) or update.phase in ENDS:
             if isinstance(event, (e.EnvironmentUndone, e.EnvironmentConcluded)):
                 raise NotNow(f"{identity} is not under way")
+            if isinstance(update, EnvironmentUpdate) and update.phase in RESUMABLE:
+                assert isinstance(event, e.EnvironmentOffered)
+                return [Line(UPDATE, self._offered(event, update), identity)]
             if self.root.update and self.root.update.version == event.version:
                 raise NotNow(f"{identity} has ended: {self.root.update.phase}")
             if isinstance(event, e.EnvironmentOffered):
-                return [Line(UPDATE, self._offered(event), created=created)]
+                return [Line(UPDATE, self._offered(event, None), created=created)]
             assert isinstance(event, e.WaveReached)
             return [Line(UPDATE, self._untested(event), created=created)]
         match event:
+            case e.EnvironmentOffered() if update.phase in (Phase.WAITING_FOR_TEST, *IN_TEST, *BEFORE_TURN):
+                return [Line(UPDATE, e.EnvironmentOfferedAgain(**event.model_dump()), identity)]
             case e.EnvironmentOffered():
-                raise NotNow(f"{identity} is under way")
+                raise NotNow(f"{identity} is {update.phase}")
+            case e.EnvironmentConcluded() if _number(event.order) < _number(update.order):
+                raise NotNow(f"{identity} was offered again since")
             case e.WaveReached():
                 return [Line(UPDATE, self._turn(update, event), identity)]
             case e.EnvironmentUndone():
@@ -80,10 +88,12 @@ class Updates(Part[EnvironmentUpdate]):
             return f"its model is made for {serving.environment}, whose MAJOR number is another"
         return f"serves with {serving.environment}, which is newer" if has > wanted else ""
 
-    def _offered(self, event: e.EnvironmentOffered) -> m.Event:
+    def _offered(self, event: e.EnvironmentOffered, before: EnvironmentUpdate | None) -> m.Event:
         fields = event.model_dump()
         if why := self._in_vain(event.version):
             return e.EnvironmentOfferedInVain(**fields, why=why)
+        if before and self.tested(before):
+            return e.EnvironmentOfferedTested(**fields)
         return e.EnvironmentOfferedWhileOwned(**fields) if self.root.test_owner else event
 
     def _turn(self, update: EnvironmentUpdate, event: e.WaveReached) -> m.Event:
@@ -243,3 +253,8 @@ class Updates(Part[EnvironmentUpdate]):
         looks = item.operation.looks if item.operation else 0
         first = self.rules.first_job_look if item.phase == Phase.TESTING else self.rules.first_look
         return backoff(looks, first, self.rules.longest_look)
+
+
+def _number(order: str) -> int:
+    """Which order of its release it is: a later one has the greater number."""
+    return int(order.rpartition(".")[2])

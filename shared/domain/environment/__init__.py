@@ -15,8 +15,8 @@ from shared.domain.environment.draft import (
     EnvironmentDraft,
     environment_release_id,
 )
-from shared.domain.environment.release import EnvironmentRelease, FleetOrder
-from shared.domain.machine import Decision, Item
+from shared.domain.environment.release import ENVIRONMENT_RELEASE, EnvironmentRelease, FleetOrder
+from shared.domain.machine import Decision, Item, Kind
 from shared.domain.rules import Rules
 from shared.domain.values import ENVIRONMENT
 
@@ -31,7 +31,13 @@ __all__ = [
     "FleetOrder",
     "decide",
     "environment_release_id",
+    "recalled",
 ]
+
+
+def recalled(event: m.Event) -> tuple[Kind, str] | None:
+    """The release that the event is about even when it has ended; none for most events."""
+    return (ENVIRONMENT_RELEASE, event.release) if isinstance(event, m.ReleaseOrder) else None
 
 
 def decide(root: Environment, items: Mapping[str, Item], event: m.Event, rules: Rules, now: datetime) -> Decision:

@@ -17,25 +17,35 @@ _OPEN = {*u.UNDER_WAY, *u.BEFORE_TURN, u.Phase.OBSERVING, u.Phase.ROLLING_BACK}
 
 
 def count(
-    standings: Mapping[str, Standing | None], phase: str, cursor: str, canaries: Sequence[str]
+    standings: Mapping[str, Standing | None], phase: str, cursor: str, canaries: Sequence[str], order: str
 ) -> tuple[dict[str, int], int, tuple[str, ...]]:
     """Circuits by phase, how many are waited for, and which are in trouble.
 
-    `standings` has every circuit of the fleet (None: it has not heard of this environment).
+    `standings` has every circuit of the fleet (None: it has not heard of this environment); `order` is the newest.
     """
     counts = Counter(standing.phase for standing in standings.values() if standing)
-    waited_for = [
-        circuit for circuit, standing in standings.items() if _waited_for(circuit, standing, phase, cursor, canaries)
-    ]
+    if phase == Phase.TESTING_ALL:
+        waited_for = [circuit for circuit, standing in standings.items() if _in_test(standing, order)]
+    else:
+        waited_for = [
+            circuit
+            for circuit, standing in standings.items()
+            if _waited_for(circuit, standing, phase, cursor, canaries)
+        ]
     troubled = [circuit for circuit, standing in standings.items() if standing and standing.phase in _BROKEN]
     return dict(sorted(counts.items())), len(waited_for), tuple(troubled[:NAMED])
+
+
+def _in_test(standing: Standing | None, order: str) -> bool:
+    """Whether the circuit's pair is tested, or the circuit has not been told that it is to be."""
+    if standing is None or standing.phase in (u.Phase.WAITING_FOR_TEST, *u.IN_TEST):
+        return True
+    return standing.phase in u.RESUMABLE and standing.order != order
 
 
 def _waited_for(circuit: str, standing: Standing | None, phase: str, cursor: str, canaries: Sequence[str]) -> bool:
     if phase == Phase.ROLLING_BACK:
         return standing is not None and standing.phase in _OPEN
-    if phase == Phase.TESTING_ALL:
-        return standing is None or standing.phase in (u.Phase.WAITING_FOR_TEST, *u.IN_TEST)
     if circuit > cursor and circuit not in canaries:  # its turn has not come
         return False
     if phase in WAVES and standing and standing.phase in (u.Phase.WAITING_FOR_TEST, u.Phase.WAITING_FOR_PRODUCTION):

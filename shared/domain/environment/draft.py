@@ -21,6 +21,7 @@ from shared.domain.environment.release import (
     ENVIRONMENT_RELEASE,
     FLEET_ORDER,
     OWNING,
+    RESTARTS,
     WAVES,
     EnvironmentRelease,
     FleetOrder,
@@ -71,6 +72,8 @@ class EnvironmentDraft(AlertingDraft):
                 return self._registered(event)
             case m.ApprovalDecided():
                 return [self._decided(event)]
+            case m.RestartRequested():
+                return [self._restarted(event)]
             case e.HaltOrdered() | e.WavesResumed() | e.EnvironmentRollbackOrdered():
                 return [self._ordered(event)]
         raise NotAllowed(f"the environment does not hear {type(event).__name__}")
@@ -108,6 +111,25 @@ class EnvironmentDraft(AlertingDraft):
         if identity not in self.items:
             raise NotAllowed(f"{identity} is not under way, and not live: nothing can be ordered of it", "closed")
         return Line(ENVIRONMENT_RELEASE, event, identity)
+
+    def _restarted(self, event: m.RestartRequested) -> Line:
+        """The step at which an ended release goes on, if it may."""
+        release = self.items.get(event.release)
+        if not isinstance(release, EnvironmentRelease):
+            raise NotAllowed(f"there is no release {event.release}", "unknown")
+        if release.phase not in RESTARTS[event.how]:
+            possible = " or ".join(RESTARTS[event.how])
+            raise NotAllowed(f"{release.id} is {release.phase}; '{event.how}' is for one that is {possible}", "closed")
+        if self.root.newest and version_numbers(self.root.newest) > version_numbers(release.version):
+            raise NotAllowed(f"a newer version, {self.root.newest}, is known: release that")
+        if owner := next((other for other in self.open() if other.phase in OWNING), None):
+            raise NotAllowed(f"{owner.id} is {owner.phase}; try again when it has ended")
+        restarted = _RESTARTED.get(Phase(release.ended_in))
+        if restarted is None:
+            raise NotAllowed(
+                f"{release.id} ended while it was {release.ended_in}: roll back each circuit that still serves with it"
+            )
+        return Line(ENVIRONMENT_RELEASE, restarted(**event.model_dump()), release.id)
 
     def _outcome(self, event: m.Outcome) -> Line:
         item = self.items.get(event.item)
@@ -199,6 +221,9 @@ class EnvironmentDraft(AlertingDraft):
         assert isinstance(item, EnvironmentRelease)
         kept = item.operation if not begun or item.phase in ENDS else None
         changed: dict[str, Any] = {"operation": operated(kept, event, self.now)}
+        before = self.items.get(item.id)
+        if before and item.phase in ENDS and before.phase not in ENDS:
+            changed["ended_in"] = before.phase
         if begun:
             changed["looks"] = 0
         elif isinstance(event, (e.EnvironmentMissing, e.UpdatesCounted)):
@@ -255,7 +280,7 @@ class EnvironmentDraft(AlertingDraft):
     def _purpose(item: EnvironmentRelease, event: m.Event) -> Purpose | None:
         """What the fleet is to be told, now that the release has come here."""
         match event, Phase(item.phase):
-            case m.EnvironmentPromoted(), _:
+            case m.EnvironmentPromoted() | m.RestartedAtTest(), _:
                 return Purpose.OFFER
             case m.ProductionApproved() | e.FreezeEnded(), _:
                 return Purpose.CANARIES
@@ -309,7 +334,7 @@ class EnvironmentDraft(AlertingDraft):
             **in_operation(item.operation),
             "withdrawn": item.withdrawn,
             "environment": item.version,
-            **item.model_dump(include={"version", "cursor", "canaries"}),
+            **item.model_dump(include={"version", "cursor", "canaries", "order"}),
         }
         if item.operation is None:
             offered["looks"] = item.looks
@@ -324,6 +349,20 @@ class EnvironmentDraft(AlertingDraft):
             return timedelta(0)
         looks = item.operation.looks if item.operation else item.looks
         return backoff(looks, self.rules.first_look, self.rules.longest_look)
+
+
+_RESTARTED: Mapping[Phase, type[m.RestartRequested]] = {
+    Phase.WAITING: m.RestartedAtRegistration,
+    Phase.REGISTERED: m.RestartedAtRegistration,
+    Phase.CLASSIFIED: m.RestartedAtRegistration,
+    Phase.AWAITING_REGISTRY_APPROVAL: m.RestartedAtRegistryGate,
+    Phase.PROMOTING: m.RestartedAtPromotion,
+    Phase.TESTING_ALL: m.RestartedAtTest,
+    # The fleet may be another since people were asked: what was tested and still holds is not tested again.
+    Phase.AWAITING_PRODUCTION_APPROVAL: m.RestartedAtTest,
+    Phase.READY: m.RestartedAtTest,
+}
+"""Where a release goes on that ended in each phase."""
 
 
 def evidence(release: EnvironmentRelease, gate: Gate, live: str) -> dict[str, Any]:

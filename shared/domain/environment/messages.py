@@ -244,6 +244,20 @@ class ToldOfEnvironment(Event, ABC):
 class EnvironmentOffered(ToldOfEnvironment):
     """The circuit's model is to be tested with the environment, and the circuit's test deployment is free."""
 
+    def onto(self) -> Mapping[str, Any]:
+        return {"order": self.order, "waved": False, "reason": ""}
+
+
+class EnvironmentOfferedAgain(EnvironmentOffered):
+    """The release goes on, and what the circuit was told of it before still stands."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {"order": self.order}
+
+
+class EnvironmentOfferedTested(EnvironmentOffered):
+    """The release goes on, and the pair that it had tested is what would be deployed now."""
+
 
 class EnvironmentOfferedWhileOwned(EnvironmentOffered):
     """The circuit's model is to be tested with the environment, once the test deployment is free."""
@@ -255,7 +269,7 @@ class EnvironmentOfferedInVain(EnvironmentOffered):
     why: str
 
     def onto(self) -> Mapping[str, Any]:
-        return {"reason": self.why}
+        return {**super().onto(), "reason": self.why}
 
 
 class WaveReached(ToldOfEnvironment):
@@ -359,6 +373,7 @@ class CountUpdates(Command):
     phase: str
     cursor: str
     canaries: tuple[str, ...]
+    order: str
     looks: int
 
     @property

@@ -73,7 +73,8 @@ COUNTING = (Phase.TESTING_ALL, Phase.READY, *WAVES, Phase.OBSERVING, Phase.ROLLI
 class EnvironmentRelease(Asked):
     """One version. `cursor` is the last circuit that a wave told, `more` whether there are others behind it.
 
-    `counts` are circuits by the phase of their update, as last counted; `forgiven` are failures that a person accepted.
+    `counts` are circuits by the phase of their update, as last counted; `forgiven` are failures that a person accepted;
+    `ended_in` is the phase in which it ended.
     """
 
     version: str
@@ -89,6 +90,7 @@ class EnvironmentRelease(Asked):
     more: bool = True
     canaries: tuple[str, ...] = ()
     forgiven: int = 0
+    ended_in: str = ""
     successor: str = ""
 
 
@@ -166,6 +168,20 @@ for _phase in COUNTING:
 for _phase in BEFORE_WAVES:
     _undo = (m.WithdrawApproval,) if _phase in AWAITING else ()
     TABLE[_phase, m.SupersededByNewer] = Then(Phase.SUPERSEDED, _undo)
+
+RESTARTS: Mapping[str, tuple[Phase, ...]] = {
+    "retry": (Phase.ERRORED,),
+    "reopen": (Phase.REJECTED,),
+    "ask again": (Phase.EXPIRED,),
+}
+"""Which ends each order leads out of. What was refused or failed its tests comes as another version."""
+for _end in (end for ends in RESTARTS.values() for end in ends):
+    TABLE |= {
+        (_end, m.RestartedAtRegistration): Then(Phase.REGISTERED, (e.DescribeEnvironment,)),
+        (_end, m.RestartedAtRegistryGate): Then(Phase.AWAITING_REGISTRY_APPROVAL, (m.RequestApproval,)),
+        (_end, m.RestartedAtPromotion): Then(Phase.PROMOTING, (m.PromoteEnvironment,)),
+        (_end, m.RestartedAtTest): Then(Phase.TESTING_ALL),
+    }
 
 
 ENVIRONMENT_RELEASE = Kind(

@@ -12,6 +12,7 @@ import pytest
 
 from shared import application  # noqa: F401 (registers every handler)
 from shared.domain import messages as m
+from shared.domain import update
 from shared.domain.alerts.alert import ALERT
 from shared.domain.alerts.causes import Cause, Severity
 from shared.domain.alerts.messages import Notice
@@ -20,6 +21,8 @@ from shared.domain.circuit import Circuit, draft
 from shared.domain.circuit.root import Proved
 from shared.domain.environment import KINDS as ENVIRONMENT_KINDS
 from shared.domain.environment import Environment, EnvironmentDraft
+from shared.domain.environment import messages as e
+from shared.domain.environment import release as environment_release
 from shared.domain.environment.messages import ToldOfEnvironment
 from shared.domain.fleet import KINDS as FLEET_KINDS
 from shared.domain.fleet import ROOT as FLEET
@@ -51,7 +54,25 @@ FROM_AN_END = {(Phase.LIVE, m.ReleaseRolledBack)} | {
     (end, restart) for ends in RESTARTS.values() for end in ends for restart in m.RestartRequested.__subclasses__()
 }
 """What a person's order may still do to a release that has ended."""
-OF_AN_END = {"release": FROM_AN_END, "scoring run": {(ScoringPhase.SCORED, m.ReadingsCameLate)}}
+ENVIRONMENT_FROM_AN_END = {
+    (end, restart)
+    for ends in environment_release.RESTARTS.values()
+    for end in ends
+    for restart in (m.RestartedAtRegistration, m.RestartedAtRegistryGate, m.RestartedAtPromotion, m.RestartedAtTest)
+}
+UPDATE_FROM_AN_END = {
+    (end, offered)
+    for end in update.RESUMABLE
+    for offered in (e.EnvironmentOffered, *e.EnvironmentOffered.__subclasses__())
+    if offered is not e.EnvironmentOfferedAgain
+}
+LEAD_ON = {
+    "release": FROM_AN_END,
+    "environment release": ENVIRONMENT_FROM_AN_END,
+    "environment update": UPDATE_FROM_AN_END,
+}
+"""What leads out of an end: what a person orders, and what a release that a person ordered on tells its circuits."""
+OF_AN_END = {**LEAD_ON, "scoring run": {(ScoringPhase.SCORED, m.ReadingsCameLate)}}
 """What may still be heard of what has ended; all else is refused."""
 
 PAIR, BEFORE = (Pair(model=version, environment="1.0.0") for version in (1, 0))
@@ -244,7 +265,8 @@ DECIDED = {
             EnvironmentChanged, EnvironmentChangedWhileTestOwned, GateCancelled, GateOverridden, GateSkipped,
             GateTimedOut, ProductionApproved, ProductionApprovedWhileHeld, ProductionApprovedWhileOwned,
             SupersededByNewer
-        ready | CancelRequested, CandidateDeparted, ChampionChanged, DeadlineMoved, DeadlinePassed, EnvironmentChanged,
+        ready | CancelRequested, CandidateDeparted, ChampionChanged, DeadlineMoved, DeadlinePassed,
+            EnvironmentChanged,
             EnvironmentChangedWhileTestOwned, ProductionFreed, ProductionHeld, ProductionStillHeld, SupersededByNewer
         deploying to production | CommandPoisoned, DeadlinePassed, DeployedToProduction, OperationFailed,
             OperationStarted, ProductionWithheld, ReleaseRolledBack, StillRunning
@@ -288,21 +310,31 @@ DECIDED = {
         - | EnvironmentOffered, EnvironmentOfferedInVain, EnvironmentOfferedWhileOwned, WaveReachedInVain,
             WaveReachedUntested, WaveReachedUntestedWhileOwned
         deploying to test | CommandPoisoned, DeadlinePassed, DeployedToTest, EnvironmentConcluded,
+            EnvironmentOfferedAgain,
             EnvironmentUndone, OperationFailed, OperationStarted, StillRunning, WaveReachedInTest
-        waiting for test | DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, TestFreed, WaveReachedInTest
-        left | DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, WaveReached, WaveReachedInVain,
+        waiting for test | DeadlinePassed, EnvironmentConcluded, EnvironmentOfferedAgain, EnvironmentUndone,
+            TestFreed, WaveReachedInTest
+        left | DeadlinePassed, EnvironmentConcluded, EnvironmentOfferedAgain, EnvironmentUndone, WaveReached,
+            WaveReachedInVain,
             WaveReachedUntested, WaveReachedUntestedWhileOwned, WaveReachedWhileOwned
-        testing | CommandPoisoned, DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, OperationFailed,
+        testing | CommandPoisoned, DeadlinePassed, EnvironmentConcluded, EnvironmentOfferedAgain, EnvironmentUndone,
+            OperationFailed,
             OperationStarted, StillRunning, TestInferenceRefused, TestInferenceValidated, WaveReachedInTest
-        tested | DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, WaveReached, WaveReachedInVain,
+        tested | DeadlinePassed, EnvironmentConcluded, EnvironmentOfferedAgain, EnvironmentUndone, WaveReached,
+            WaveReachedInVain,
             WaveReachedUntested, WaveReachedUntestedWhileOwned, WaveReachedWhileOwned
         deploying to production | CommandPoisoned, DeadlinePassed, DeployedToProduction, EnvironmentUndone,
             OperationFailed, OperationStarted, ProductionWithheld, StillRunning
         observing | DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, EnvironmentUndoneAlready,
             UpdateObserved
         rolling back | CircuitStuck, CircuitWentBack, DeadlinePassed
-        waiting for production | DeadlinePassed, EnvironmentConcluded, EnvironmentUndone, WaveReached,
+        waiting for production | DeadlinePassed, EnvironmentConcluded, EnvironmentOfferedAgain, EnvironmentUndone,
+            WaveReached,
             WaveReachedInVain, WaveReachedUntested, WaveReachedUntestedWhileOwned, WaveReachedWhileOwned
+        called off | EnvironmentOffered, EnvironmentOfferedInVain, EnvironmentOfferedTested,
+            EnvironmentOfferedWhileOwned
+        errored | EnvironmentOffered, EnvironmentOfferedInVain, EnvironmentOfferedTested,
+            EnvironmentOfferedWhileOwned
     """,
     "environment release": """
         - | EnvironmentRegistered, EnvironmentRegisteredWhileOwned, OlderEnvironmentRegistered
@@ -324,7 +356,8 @@ DECIDED = {
             ProductionApproved, ProductionApprovedWhileHeld, SupersededByNewer
         ready | CommandPoisoned, DeadlinePassed, FleetTold, FreezeEnded, SupersededByNewer, UpdatesGoOn
         live | DeadlinePassed, EnvironmentRollbackOrdered, FleetTaken
-        updating canaries | BudgetExceeded, CommandPoisoned, DeadlineMoved, DeadlinePassed, EnvironmentRollbackOrdered,
+        updating canaries | BudgetExceeded, CommandPoisoned, DeadlineMoved, DeadlinePassed,
+            EnvironmentRollbackOrdered,
             FleetTold, HaltOrdered, LastWaveEnded, UpdatesGoOn, WaveEnded
         halted | DeadlinePassed, EnvironmentRollbackOrdered, WavesResumed
         updating waves | BudgetExceeded, CommandPoisoned, DeadlineMoved, DeadlinePassed, EnvironmentRollbackOrdered,
@@ -332,6 +365,9 @@ DECIDED = {
         observing | BudgetExceeded, CommandPoisoned, DeadlinePassed, EnvironmentRollbackOrdered, FleetObserved,
             FleetTold, UpdatesGoOn
         rolling back | CommandPoisoned, DeadlinePassed, EveryUpdateUndone, FleetTold, UpdatesGoOn
+        errored | RestartedAtPromotion, RestartedAtRegistration, RestartedAtRegistryGate, RestartedAtTest
+        expired | RestartedAtPromotion, RestartedAtRegistration, RestartedAtRegistryGate, RestartedAtTest
+        rejected | RestartedAtPromotion, RestartedAtRegistration, RestartedAtRegistryGate, RestartedAtTest
     """,
     "fleet order": """
         - | FleetOrdered
@@ -523,7 +559,7 @@ def test_an_end_is_left_only_by_a_persons_order(kind: Kind) -> None:
     heard = {(before, event) for before, event in kind.table if before in kind.ends}
     assert heard == OF_AN_END.get(kind.name, set())
     left = {(before, event) for before, event in heard if kind.table[before, event].phase != before}
-    assert left == (FROM_AN_END if kind is RELEASE else set())
+    assert left == LEAD_ON.get(kind.name, set())
     assert not kind.deadlines.keys() & kind.ends
 
 
