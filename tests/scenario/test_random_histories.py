@@ -169,7 +169,7 @@ class EnvironmentOrdered:
         if versions:
             newest = max(versions, key=version_numbers)
             release = environment_release_id(ENVIRONMENT, newest)
-            named = {"release": release, "how": self.how} if self.how else {"version": newest}
+            named: dict[str, Any] = {"release": release, "how": self.how} if self.how else {"version": newest}
             order = builders.ordered(self.order, circuit=ENVIRONMENT, **named)
             for _ in range(self.times):
                 world.told(order)

@@ -47,6 +47,9 @@ function Environment({ version }) {
         <div class="buttons">
           ${one.approval && one.phase.startsWith("awaiting") && html`<${Link} class="action" to=${`approvals/${one.approval.id}`}>Evidence and answer<//>`}
           ${WAVES.includes(one.phase) && order("halt", "Halt", "No further wave begins; what is under way ends.")}
+          ${one.phase === "errored" && order("retry", "Try again", "It goes on with the step that broke; what was tested and still holds is not tested again.")}
+          ${one.phase === "rejected" && order("reopen", "Reopen", "It goes on from where it ended; say why that was wrong.")}
+          ${one.phase === "expired" && order("ask-again", "Ask again", "People are asked once more, with what the fleet is now.")}
           ${one.phase === "halted" && order("resume", "Resume", "The waves go on from where they halted; the failures so far are accepted.")}
           ${UNDOABLE.includes(one.phase) && order("rollback", "Roll back", "Every circuit goes back to the environment that its update records.", true)}
         </div>
