@@ -19,7 +19,23 @@ STAGES = 2
 INTRODUCTION = """
 Counted from [capacity.yml](../capacity.yml): prices, durations and sizes are there, to be edited. What the numbers are
 worth: a release's table operations are those of the [benchmarks](../benchmarks.md), quotas are AzureML's documented
-ones; durations on a cluster, executions and prices are assumptions until a bill says otherwise.
+ones; durations on a cluster and executions are assumptions until a bill says otherwise, and of each price the last
+table says what it is. Who asks for a budget asks for *together* times 1.5, for each estate that runs all the time.
+"""
+CORES = """
+*Cores* are what the production cluster uses when the day's forecasts are made within `ledger.late_after_hours`, with
+the number of *nodes* that takes: `max_parallel_invocations` of the policy, `clusters.production.maxNodes` of the
+parameter file and the subscription's AzureML quota of dedicated cores of the node's family must be that high. Dev takes
+`max_parallel_training` nodes, and test as many as it is to make test inferences at once. A new subscription often has
+less than 100 cores a family: ask for more in the portal (*Quotas*, Machine Learning) weeks before they are needed.
+"""
+SIZES = """
+- **12 circuits** (a pilot): one subscription, default quotas. What is paid is the Spark pool and what is there anyhow.
+- **200 circuits**: one subscription still holds test and production, at 80 % of its deployments: new plants need a
+  second one, so put test into its own from the start (`testSubscriptionId`).
+- **10,000 circuits** are counted, and simulated, not run. They need higher quotas for deployments or that many
+  subscriptions, cores for the day's scoring, and `max_parallel_invocations` of at least *nodes*; so probably several
+  fleets, each with an app, a lake and a registry of its own.
 """
 QUOTAS = """
 The quotas are of one subscription and region, online and batch, test and production together. Where the table says
@@ -35,8 +51,8 @@ late after `ledger.late_after_hours`. *Retraining all* is the whole fleet at `ma
 the policy's and may be raised with the cluster's size.
 """
 COSTS = """
-Dollars a month. Not in it: workspaces, private endpoints, Key Vault and Application Insights' alert rules, which do not
-grow with the fleet, and people.
+Dollars a month, for one estate. *Fixed* is the last table's second part. Not in it: Key Vault, workspaces (nothing by
+themselves), taxes, support, and people.
 """
 
 
@@ -51,6 +67,7 @@ class Load:
     subscriptions: int
     node_hours: float
     spark_hours: float
+    nodes: int
     operations: float
     executions: float
     events: float
@@ -77,6 +94,7 @@ def load_of(circuits: int, given: Mapping[str, Any]) -> Load:
         subscriptions=max(math.ceil(endpoints / quotas["endpoints"]), math.ceil(deployments / quotas["deployments"])),
         node_hours=node_minutes / 60,
         spark_hours=month["days"] * month["etl_runs_a_day"] * etl_minutes / 60,
+        nodes=math.ceil(circuits * minutes["scoring"] / (given["late_after_hours"] * 60)),
         operations=releases * operations["release"]
         + scorings * operations["scoring"]
         + month["days"] * 24 * 60 * operations["sweeps_a_minute"]
@@ -90,18 +108,20 @@ def load_of(circuits: int, given: Mapping[str, Any]) -> Load:
 
 def costs_of(load: Load, given: Mapping[str, Any]) -> dict[str, float]:
     """Dollars a month, by what they are for."""
-    prices, sizes = given["prices"], given["sizes"]
+    sizes = given["sizes"]
+    prices = {name: one["dollars"] for name, one in given["prices"].items()}
     gigabytes = load.circuits * (sizes["readings_mb"] + sizes["predictions_mb"] + sizes["state_mb"]) * 12 / 1000
     compute_seconds = max(0.0, load.executions * 0.3 * 0.5 - 100_000)
     return {
         "cluster": load.node_hours * prices["node_hour"],
-        "Spark": load.spark_hours * prices["spark_vcores"] * prices["spark_vcore_hour"],
+        "Spark": load.spark_hours * given["spark_vcores"] * prices["spark_vcore_hour"],
         "tables": load.operations / 10_000 * prices["table_10k_operations"],
         "functions": max(0.0, load.executions - 250_000) / 1e6 * prices["execution_million"]
         + compute_seconds * prices["gb_second"],
         "events": max(0.0, load.events - 100_000) / 1e6 * prices["event_grid_million"],
         "storage": gigabytes * prices["storage_gb"],
         "logs": load.circuits * sizes["logs_mb"] / 1000 * prices["log_gb"],
+        "fixed": sum(one["count"] * one["dollars"] for one in given["fixed"].values()),
     }
 
 
@@ -115,13 +135,35 @@ def write() -> str:
         "## Quotas",
         table(("Circuits", "Plants", "Endpoints", "Deployments", "Subscriptions"), _quotas(loads)),
         QUOTAS,
+        table(("Circuits", "Nodes", "Cores"), _cores(loads, given)),
+        CORES,
+        "## What each size means",
+        SIZES,
         "## Time",
         table(("Circuits", "Daily scoring", "Retraining all", "Table operations a second"), _times(loads, given)),
         TIMES,
         "## Cost",
         table(("Circuits", *_names(given), "together", "a circuit"), _costs(loads, given)),
         COSTS,
+        "## Prices",
+        table(("For", "Dollars", "What it is", "Look it up"), _prices(given["prices"])),
+        table(("Fixed", "Number", "Dollars", "What it is", "Look it up"), _fixed(given["fixed"])),
     )
+
+
+def _cores(loads: list[Load], given: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for load in loads:
+        yield f"{load.circuits:,}", f"{load.nodes:,}", f"{load.nodes * given['node_cores']:,}"
+
+
+def _prices(prices: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for one in prices.values():
+        yield f"one {one['per']}", f"{one['dollars']:f}".rstrip("0").rstrip("."), one["known"], one["look_up"]
+
+
+def _fixed(fixed: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for one in fixed.values():
+        yield f"one {one['per']}", str(one["count"]), f"{one['dollars']:.2f}", one["known"], one["look_up"]
 
 
 def _quotas(loads: list[Load]) -> Iterator[tuple[str, ...]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from shared.configuration import load_fleet
 from shared.settings import Settings
 from shared.subscriptions import SUBSCRIPTIONS, Source
 from tests.infrastructure import arm_types
@@ -431,3 +432,18 @@ def test_application_insights_belong_to_the_app_and_to_each_workspace(each: Esta
         for one in each.of_type("Microsoft.MachineLearningServices/workspaces")
     }
     assert len(used) == 3 and used < insights
+
+
+def test_what_the_capacity_page_counts_is_what_is_deployed_and_what_the_policy_says() -> None:
+    given = yaml.safe_load((ROOT / "docs/capacity.yml").read_text())
+    production, public, policy = estate("prod"), estate("dev"), load_fleet(ROOT / "config").policy
+    counts = {name: one["count"] for name, one in given["fixed"].items()}
+    assert counts == {
+        "alert_rule": len(production.of_type("Microsoft.Insights/scheduledQueryRules")),
+        "private_endpoint": len(production.of_type("Microsoft.Network/privateEndpoints")),
+        "container_registry": len(public.of_type("Microsoft.ContainerRegistry/registries")),
+    }
+    limits = (policy.max_parallel_invocations, policy.max_parallel_training, policy.ledger.late_after_hours)
+    assert limits == tuple(given[name] for name in ("parallel_invocations", "parallel_training", "late_after_hours"))
+    for one in (*given["prices"].values(), *given["fixed"].values()):
+        assert one["known"] in ("list price", "assumption") and one["per"] and one["look_up"]
