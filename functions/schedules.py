@@ -71,7 +71,8 @@ def look_for_environments(timer: func.TimerRequest) -> None:
 
 @bp.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%")
 def watch_fleet(timer: func.TimerRequest) -> None:
-    """What no event tells of and no circuit can see: failing trainings, dead letters."""
+    """What no event tells of and no circuit can see: failing trainings, dead letters, Event Grid's among them."""
+    wired().undelivered.collect()
     wired().application.watch()
 
 

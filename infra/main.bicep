@@ -721,6 +721,7 @@ module app 'modules/function_app.bicep' = {
       WORK_QUEUE: 'fleet-work'
       EVENTS_QUEUE: 'fleet-events'
       DOCUMENTS_CONTAINER: 'fleet-documents'
+      DEAD_LETTERS_CONTAINER: 'dead-letters'
       LAKE_URI: 'abfss://lake@${lake.outputs.name}.dfs.${environment().suffixes.storage}'
       TOPIC_ENDPOINT: topics.outputs.ownEndpoint
       TOPIC_ID: topics.outputs.ownId

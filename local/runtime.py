@@ -261,6 +261,7 @@ class LocalRuntime:
             "FLEET_STORAGE": self.storage.connection_string,
             "WORK_QUEUE": "fleet-work",
             "EVENTS_QUEUE": "fleet-events",
+            "DEAD_LETTERS_CONTAINER": "dead-letters",
             "CONFIG_FOLDER": str(self.config),
             **_repository_of(self.config),
             "LAKE_URI": str(self.lake),
@@ -294,7 +295,8 @@ class LocalRuntime:
         return [*command, "--port", port, "--topic-endpoint", self.services.event_grid.endpoint(TOPIC)]
 
     def _subscribe(self) -> None:
-        lost = DeadLetterDestination(folder=self.home / "event-grid-dead-letters")
+        container = self.environment["DEAD_LETTERS_CONTAINER"]
+        lost = DeadLetterDestination(connection_string=self.storage.connection_string, container=container)
         for one in SUBSCRIPTIONS:
             hook = f"{self.url}/runtime/webhooks/eventgrid?functionName={one.function}&code={self.keys['event_grid']}"
             for source in one.sources:

@@ -63,6 +63,7 @@ from shared.ports import (
     StateStore,
     Topic,
     TrainingRunner,
+    UndeliveredEvents,
     Webhooks,
     WorkQueue,
 )
@@ -112,6 +113,7 @@ class Ports:
     lake: Lake
     data_assets: DataAssets
     topic: Topic
+    undelivered: UndeliveredEvents
     webhooks: Webhooks
     config_repository: ConfigRepository | None
     """None: no repository is set, and changes to the configuration are people's own affair."""

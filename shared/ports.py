@@ -309,6 +309,22 @@ class Documents(Protocol):
         ...
 
 
+class UndeliveredEvents(Protocol):
+    """Where Event Grid leaves what it could not deliver: files, each with events in it."""
+
+    def names(self, limit: int) -> Sequence[str]:
+        """At most so many files that are there."""
+        ...
+
+    def read(self, name: str) -> Any:
+        """A file's JSON; a text where it is none."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is gone is no error."""
+        ...
+
+
 @dataclass(frozen=True)
 class ForecastPoint:
     """One step of a forecast: the hour it is of (UTC), and the interval that should hold 90 % of what comes."""

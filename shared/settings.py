@@ -132,6 +132,11 @@ class Settings:
         "EVENTS_QUEUE", "the queue that Event Grid fills where it cannot reach the functions", "fleet-events"
     )
     documents: str = _setting("DOCUMENTS_CONTAINER", "the blob container of documents", "fleet-documents")
+    dead_letters: str = _setting(
+        "DEAD_LETTERS_CONTAINER",
+        "the blob container in which Event Grid leaves what it could not deliver",
+        "dead-letters",
+    )
     config: str = _setting("CONFIG_FOLDER", "the folder of the fleet's configuration", "config")
     lake: str = _setting("LAKE_URI", "where processed/sensor_data and predictions lie")
     topic_endpoint: str = _setting("TOPIC_ENDPOINT", "the application's own Event Grid topic")

@@ -34,6 +34,7 @@ from shared.ports import (
     ModelPlatform,
     StateStore,
     Topic,
+    UndeliveredEvents,
     WorkQueue,
 )
 from shared.queries import Queries
@@ -46,6 +47,7 @@ from shared.signals import Signals
 from shared.slots import INVOCATION, TRAINING
 from shared.subscriptions import Source
 from shared.telemetry import OFF, Telemetry
+from shared.undelivered import Undelivered
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -60,6 +62,7 @@ class Wired:
     settings: Settings
     application: Application
     signals: Signals
+    undelivered: Undelivered
     hooks: Hooks
     queries: Queries
     gate_answers: GateAnswers
@@ -138,6 +141,7 @@ def wire_around(
         settings=settings,
         application=application,
         signals=Signals(application, _topics(settings)),
+        undelivered=Undelivered(ports.undelivered, application.dead_letters),
         hooks=Hooks(application, settings.devops_project, settings.devops_gate_pipeline, settings.devops_hook_secret),
         queries=queries,
         gate_answers=GateAnswers(application, queries),
@@ -216,6 +220,7 @@ class _Common:
     documents: Documents
     lake: Lake
     topic: Topic
+    undelivered: UndeliveredEvents
 
 
 def _ports(settings: Settings, fleet: Fleet, client_options: Mapping[str, Any]) -> Ports:
@@ -245,6 +250,7 @@ def _common(settings: Settings, client_options: Mapping[str, Any]) -> _Common:
     from shared.adapters.azure.lake import UriLake
     from shared.adapters.azure.state_store import TableStateStore
     from shared.adapters.azure.topic import EventGridTopic
+    from shared.adapters.azure.undelivered_events import BlobUndeliveredEvents
     from shared.adapters.azure.work_queue import StorageWorkQueue
 
     table = credentials.tables(settings, **client_options).get_table_client(settings.state_table)
@@ -253,16 +259,17 @@ def _common(settings: Settings, client_options: Mapping[str, Any]) -> _Common:
         message_encode_policy=TextBase64EncodePolicy(),
         message_decode_policy=TextBase64DecodePolicy(),
     )
-    container = credentials.blobs(settings, **client_options).get_container_client(settings.documents)
+    blobs = credentials.blobs(settings, **client_options)
     local = settings.mode == LOCAL
     signing = AzureKeyCredential(settings.topic_key) if local else credentials.identity(settings.identity_client)
     return _Common(
         store=TableStateStore(table, settings.state_shards),
         queue=StorageWorkQueue(queue),
         clock=SystemClock(),
-        documents=BlobDocuments(container),
+        documents=BlobDocuments(blobs.get_container_client(settings.documents)),
         lake=UriLake(settings.lake),
         topic=EventGridTopic(EventGridPublisherClient(settings.topic_endpoint, signing, **credentials.TIMEOUTS)),
+        undelivered=BlobUndeliveredEvents(blobs.get_container_client(settings.dead_letters)),
     )
 
 

@@ -131,6 +131,22 @@ class SimulatedQueue:
             self.messages.remove(message)
 
 
+class SimulatedUndelivered:
+    """Where an Event Grid leaves what it gave up: files by name."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, Any] = {}
+
+    def names(self, limit: int) -> Sequence[str]:
+        return sorted(self.files)[:limit]
+
+    def read(self, name: str) -> Any:
+        return self.files[name]
+
+    def remove(self, name: str) -> None:
+        self.files.pop(name, None)
+
+
 class SimulatedDocuments:
     def __init__(self) -> None:
         self._documents: dict[str, str] = {}

@@ -55,6 +55,7 @@ from tests.simulated import (
     SimulatedRepository,
     SimulatedTopic,
     SimulatedTraining,
+    SimulatedUndelivered,
     SimulatedWebhooks,
     Started,
     Through,
@@ -157,6 +158,7 @@ class World:
         self.approvals = SimulatedApprovals()
         self._channel = approvals or self.approvals
         self.topic = SimulatedTopic()
+        self.undelivered = SimulatedUndelivered()
         self.webhooks = SimulatedWebhooks()
         self.repository = SimulatedRepository()
         self.signals: list[Signal] = []
@@ -188,6 +190,7 @@ class World:
             lake=through(self.lake, "publish", "order_upkeep"),
             data_assets=self.data_assets,
             topic=through(self.topic, "publish"),
+            undelivered=through(self.undelivered, "remove"),
             webhooks=through(self.webhooks, "post"),
             config_repository=through(self.repository, "open_change"),
         )

@@ -41,6 +41,12 @@ from local.functions_host.host import FunctionsHost, HostOptions
 from local.functions_host.index import load_app
 from local.ports import free_port
 from local.servers import ServerThread
+from shared.adapters.azure.undelivered_events import BlobUndeliveredEvents
+from shared.adapters.local.state_store import MemoryStateStore
+from shared.clock import SystemClock
+from shared.dead_letters import DeadLetters
+from shared.undelivered import Undelivered
+from tests.simulated import SimulatedDocuments
 
 REPOSITORY = Path(__file__).parents[2]
 SAMPLE_APP = Path(__file__).parent / "sample_app"
@@ -284,6 +290,15 @@ def test_the_last_allowed_attempt_ends_in_the_dead_letter_container(
     (letter,) = json.loads(client.download_blob(name).readall())
     assert letter["deadLetterReason"] == "MaxDeliveryAttemptsExceeded"
     assert (letter["deliveryAttempts"], letter["lastDeliveryOutcome"]) == (2, "InternalServerError")
+    letters = DeadLetters(MemoryStateStore(), SimulatedDocuments(), SystemClock())
+    undelivered = Undelivered(BlobUndeliveredEvents(client), letters)
+    assert (undelivered.collect(), undelivered.collect()) == (1, 0)
+    assert list(client.list_blob_names()) == []
+
+
+def test_where_nothing_was_ever_given_up_there_is_nothing_to_collect(azurite: Azurite) -> None:
+    client = ContainerClient.from_connection_string(azurite.connection_string, "nothing-was-given-up")
+    assert BlobUndeliveredEvents(client).names(10) == []
 
 
 def test_an_event_past_its_time_to_live_is_given_up(grid: EventGridService, serve: Serve, tmp_path: Path) -> None:

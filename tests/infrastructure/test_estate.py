@@ -302,6 +302,7 @@ def test_events_are_tried_for_a_day_and_kept_when_nobody_takes_them(each: Estate
             assert properties["retryPolicy"] == {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440}
             dead = properties["deadLetterWithResourceIdentity"]["deadLetterDestination"]["properties"]
             assert dead["blobContainerName"] in containers
+            assert dead["blobContainerName"] == _settings(each)["DEAD_LETTERS_CONTAINER"], "the app collects them"
             assert dead["resourceId"] == each.main.outputs["storageId"]
 
 

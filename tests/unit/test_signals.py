@@ -30,7 +30,9 @@ from shared.subscriptions import (
     RUN_STATUS_CHANGED,
     Source,
 )
+from shared.undelivered import Undelivered
 from tests.builders import CIRCUIT, circuits
+from tests.simulated import SimulatedUndelivered
 from tests.world import Fleet, World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -445,6 +447,41 @@ def test_a_dead_letter_is_replayed_once_its_cause_is_mended_and_says_so(world: W
     marked = next(each for each in letters(world) if each["id"] == unknown["id"])
     assert (marked["replayed_by"], marked["replay_result"]) == ("erik@plant.example", "applied")
     assert marked["replayed_at"] == world.now().isoformat()
+
+
+def gave_up(event: dict[str, Any]) -> dict[str, Any]:
+    """An event as Event Grid leaves it when nobody took it."""
+    about = {"deadLetterReason": "TimeToLiveExceeded", "deliveryAttempts": 12, "lastDeliveryOutcome": "NotFound"}
+    return {**event, **about, "publishTime": "2026-01-30T06:00:00Z", "lastDeliveryAttemptTime": "2026-01-31T06:00:00Z"}
+
+
+def test_what_event_grid_gave_up_is_listed_and_tried_again_as_any_other_dead_letter(
+    world: World, signals: Signals
+) -> None:
+    event = registered()
+    world.undelivered.files = {"ON-MODEL-REGISTERED/2026/1/31/6/1.json": [gave_up(event)], "2.json": "no events"}
+    undelivered = Undelivered(world.undelivered, world.app.dead_letters)
+    assert (undelivered.collect(), undelivered.collect()) == (2, 0)
+    assert world.undelivered.files == {}
+    (known,) = [letter for letter in letters(world) if letter["body"] == event]
+    assert known["reason"] == "Event Grid gave it up (TimeToLiveExceeded) after 12 attempts, the last: NotFound"
+    assert world.app.replay(known["id"], signals.replayers(), "erik").result == Verdict.APPLIED
+    world.tell(lambda app: app.watch())
+    world.run(minutes=1)
+    assert "dead-letters:fleet" in {row["key"] for row in world.queries.alerts(10).entries}
+
+
+def test_what_event_grid_gave_up_is_not_lost_when_it_cannot_be_removed(world: World, signals: Signals) -> None:
+    class Held(SimulatedUndelivered):
+        def remove(self, name: str) -> None:
+            raise Transient("the storage is busy")
+
+    held = Held()
+    held.files = {"1.json": [gave_up(registered())]}
+    undelivered = Undelivered(held, world.app.dead_letters)
+    assert undelivered.collect() == undelivered.collect() == 1
+    results = [world.app.replay(letter["id"], signals.replayers(), "erik").result for letter in letters(world)]
+    assert sorted(results) == [Verdict.APPLIED, Verdict.IGNORED]
 
 
 def test_a_second_replay_does_nothing_and_tells_of_the_first(world: World, signals: Signals) -> None:
