@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from shared.configuration import CircuitConfig, EnvironmentSpec, Policy
+from shared.domain.retention import Kept
 from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +33,8 @@ def read_attributes() -> set[str]:
     return found
 
 
-READ = read_attributes()
+READ = read_attributes() | {f"{kept}_days" for kept in Kept}
+"""How long is kept what a table of retention names, is asked for by that name (`RetentionRules`)."""
 APPLIED_WHERE_DECLARED = {
     "training.data_filters.custom_sensor_id",  # lets another sensor id pass
     "defaults",  # merged below every circuit
@@ -65,7 +67,8 @@ def test_every_key_of_a_file_is_read_by_the_product(model: type[BaseModel]) -> N
 
 def test_what_is_applied_where_it_is_declared_is_read_there() -> None:
     text = (ROOT / "shared/configuration.py").read_text(encoding="utf-8")
-    assert [key for key in APPLIED_WHERE_DECLARED if f".{key.rpartition('.')[2]}" not in text] == []
+    names = [key.rpartition(".")[2] for key in APPLIED_WHERE_DECLARED]
+    assert [name for name in names if f".{name}" not in text and f'("{name}",)' not in text] == []
 
 
 def test_every_setting_is_read_by_the_product() -> None:
