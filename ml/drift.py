@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from math import atan, exp, pi, sqrt
 
 import numpy as np
@@ -19,7 +19,17 @@ from scipy import stats
 from ml.features import DAY, WEEK
 from ml.history import HOUR, Array
 from ml.monitor_messages import Basis, Change, ColumnFinding, CommonChange, Level, Role, Scope, Verdict
-from ml.windows import MINIMUM_KNOWN_SHARE, Deseasonalised, Null, daily_mean, deseasonalise, played_presents, standing
+from ml.steps import Steps, find_steps
+from ml.windows import (
+    DAILY,
+    MINIMUM_KNOWN_SHARE,
+    Deseasonalised,
+    Null,
+    daily_mean,
+    deseasonalise,
+    played_presents,
+    standing,
+)
 from shared.configuration import DriftLevels
 
 MINIMUM_REFERENCE_SPANS = 5  # a shorter reference has no windows to compare with
@@ -28,6 +38,7 @@ MINIMUM_POOL = 40  # windows of the fleet in which nothing changed; fewer say no
 CONSTANT = 1e-9
 NOMINAL = 0.05  # what counts as the same change elsewhere; it takes less than an alarm of one's own
 COMMON_SHARE, COMMON_MINIMUM = 0.5, 3
+ALONE = (Basis.LEVEL, Basis.SPREAD, Basis.STEP)  # what does not take the circuit's other columns
 FORECAST = Role.FORECAST.value
 OTHER_UNITS = "its units seem to have changed"
 
@@ -53,10 +64,11 @@ CONVERSIONS: Mapping[str, tuple[float, float]] = {
 class CircuitReadings:
     """What is known of a circuit: reference and window are (columns, hours), NaN where nothing was measured.
 
-    Both begin at midnight UTC and hold whole days; the window begins on or after the reference's end. forecast: what
-    the model said about the window's hours, None where nothing serves. implausible: by column, what was measured in the
-    window and dropped because it is outside of the policy's range (hours,). unusable: columns of
-    which nothing can be said, and why. judged False: the circuit only lends its past to the null.
+    Both begin at midnight UTC and hold whole days; the window begins on or after the reference's end. before: (columns,
+    hours), the whole days right before the window that lie after the reference, or as many of them as were read.
+    forecast: what the model said about the window's hours, None where nothing serves. implausible: by column, what was
+    measured in the window and dropped because it is outside of the policy's range (hours,). unusable: columns of which
+    nothing can be said, and why. judged False: the circuit only lends its past to the null.
     """
 
     circuit: str
@@ -68,6 +80,7 @@ class CircuitReadings:
     reference: Array
     window: Array
     levels: DriftLevels
+    before: Array | None = None
     forecast: Array | None = None
     implausible: Mapping[str, Array] | None = None
     unusable: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +95,11 @@ class CircuitReadings:
     def apart(self) -> int:
         """Days between the reference's end and the window."""
         return (self.window_start - self.start).days - int(self.reference.shape[1]) // DAY
+
+    @property
+    def stretch(self) -> Array:
+        """The window with the days before it, in which a step may have begun."""
+        return self.window if self.before is None else np.concatenate([self.before, self.window], axis=1)
 
     def beside(self, column: str) -> tuple[Array, Array]:
         """Reference and window of a column; of the forecasts, beside the target's reference."""
@@ -101,7 +119,7 @@ class DriftFindings:
 
 def pool_nulls(readings: Sequence[CircuitReadings], windows: int = 1) -> dict[Basis, Null]:
     """What standings of windows of this length look like in the references, by what they are judged by."""
-    return _pooled([_candidate(one) for one in readings], windows)
+    return _pooled([_candidate(one, windows) for one in readings], windows)
 
 
 def judge_drift(
@@ -115,7 +133,7 @@ def judge_drift(
     nulls: what it is held against, if that is not to be pooled from the readings themselves.
     windows 1: the whole window decides. windows 2: both its halves must have changed the same way; that is a warning.
     """
-    candidates = [_candidate(one) for one in readings]
+    candidates = [_candidate(one, windows) for one in readings]
     nulls = nulls or _pooled(candidates, windows)
     judged = [candidate for candidate in candidates if candidate.readings.judged]
     weighed = [_weigh(candidate, nulls, windows) for candidate in judged]
@@ -139,13 +157,24 @@ def judge_drift(
 @dataclass(frozen=True)
 class _Test:
     """The strongest of a column's statistics. p_value accounts for having looked at all of them; deviation is in
-    standard deviations, of Basis.SPREAD the logarithm of a ratio."""
+    standard deviations, of Basis.SPREAD the logarithm of a ratio; follows: of a step, hours to the window's end."""
 
     p_value: float
     basis: Basis
     deviation: float
+    follows: int | None = None
     q_value: float = 1.0
     explained_by: str = ""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one basis says of every column that can be judged, in the order of the rows; see _Test."""
+
+    basis: Basis
+    standings: Array
+    deviations: Array
+    follows: Sequence[int | None]
 
 
 @dataclass(frozen=True)
@@ -157,35 +186,51 @@ class _Candidate:
     reasons: dict[str, str]
     moved: Deseasonalised | None
     daily: dict[Basis, tuple[Array, Array]]
+    steps: dict[Basis, Steps]
     tests: dict[str, _Test]
 
 
-def _candidate(readings: CircuitReadings) -> _Candidate:
+def _candidate(readings: CircuitReadings, windows: int) -> _Candidate:
     reasons = {
         name: reason for row, name in enumerate(readings.columns) if (reason := _why_unusable(readings, name, row))
     }
     rows = tuple(name for name in readings.columns if name not in reasons)
     if not rows:
-        return _Candidate(readings, rows, reasons, None, {}, {})
+        return _Candidate(readings, rows, reasons, None, {}, {}, {})
     at = [readings.columns.index(name) for name in rows]
-    offset = (readings.window_start - readings.start) // HOUR % WEEK
-    moved = deseasonalise(readings.reference[at], readings.window[at], offset)
-    return _Candidate(readings, rows, reasons, moved, {basis: moved.daily(basis) for basis in Basis}, {})
+    stretch = readings.stretch[at]
+    before = stretch.shape[1] - readings.window.shape[1]
+    offset = ((readings.window_start - readings.start) // HOUR - before) % WEEK
+    moved = deseasonalise(readings.reference[at], stretch, offset)
+    window = moved.from_hour(before)
+    daily = {basis: window.daily(basis) for basis in DAILY}
+    return _Candidate(readings, rows, reasons, moved, daily, _steps(readings, moved, windows), {})
+
+
+def _steps(
+    readings: CircuitReadings, moved: Deseasonalised, windows: int, without: Sequence[int] = ()
+) -> dict[Basis, Steps]:
+    """Where several windows must agree, a step must have come by the first day of the first."""
+    adjoining = moved.window.shape[1] == (readings.apart + readings.span) * DAY
+    lasts = WEEK if windows == 1 else max(WEEK, (readings.span - 1) * DAY)
+    return find_steps(moved.reference, moved.window, adjoining, lasts, readings.window.shape[1], without)
 
 
 def _pooled(candidates: Sequence[_Candidate], windows: int) -> dict[Basis, Null]:
-    """From all references, whose own ends are judged as if they were the present."""
+    """From all references: their ends are judged as if they were the present, and steps looked for all over them."""
     standings: dict[Basis, list[Array]] = {basis: [np.empty(0)] for basis in Basis}
     for candidate in candidates:
         for basis, (past, _) in candidate.daily.items():
             played = played_presents(past, candidate.readings.span, candidate.readings.apart)
             standings[basis] += [standing(basis, before, now, windows)[0] for before, now in played]
+        for basis, steps in candidate.steps.items():
+            standings[basis].append(steps.normal.ravel())
     return {basis: Null(np.concatenate(found)) for basis, found in standings.items()}
 
 
 def _weigh(candidate: _Candidate, nulls: Mapping[Basis, Null], windows: int) -> _Candidate:
     """The candidate with a test of each usable column, and of the forecast."""
-    readings, reasons, tests = candidate.readings, dict(candidate.reasons), dict[str, _Test]()
+    readings, reasons = candidate.readings, dict(candidate.reasons)
     if not candidate.rows:
         return candidate
     if len(nulls[Basis.LEVEL]) < MINIMUM_POOL:
@@ -194,13 +239,7 @@ def _weigh(candidate: _Candidate, nulls: Mapping[Basis, Null], windows: int) -> 
             f" {MINIMUM_POOL} are needed; ask about more circuits at once, or wait for more readings"
         )
         return replace(candidate, reasons=reasons | dict.fromkeys(candidate.rows, too_few))
-    for basis, (past, present) in candidate.daily.items():
-        standardised, deviations = standing(basis, past, present, windows)
-        for name, at, deviation in zip(candidate.rows, standardised, deviations, strict=True):
-            if np.isfinite(at):
-                p_value = min(1.0, len(Basis) * nulls[basis].p_value(at))
-                if name not in tests or p_value < tests[name].p_value:
-                    tests[name] = _Test(p_value, basis, float(deviation))
+    tests = _strongest(candidate, _looks(candidate, windows), nulls)
     for name in candidate.rows:
         if name not in tests:
             reasons[name] = "too little of the window's days is known"
@@ -219,18 +258,44 @@ def _weigh(candidate: _Candidate, nulls: Mapping[Basis, Null], windows: int) -> 
     return replace(candidate, reasons=reasons, tests=tests)
 
 
+def _strongest(candidate: _Candidate, looks: Sequence[_Look], nulls: Mapping[Basis, Null]) -> dict[str, _Test]:
+    """Of each column that can be judged the test that says most."""
+    tests: dict[str, _Test] = {}
+    for look in looks:
+        found = zip(candidate.rows, look.standings, look.deviations, look.follows, strict=True)
+        for name, at, deviation, follows in found:
+            if np.isfinite(at):
+                p_value = min(1.0, len(Basis) * nulls[look.basis].p_value(at))
+                if name not in tests or p_value < tests[name].p_value:
+                    tests[name] = _Test(p_value, look.basis, float(deviation), follows)
+    return tests
+
+
+def _looks(candidate: _Candidate, windows: int, without: Sequence[int] = ()) -> list[_Look]:
+    """Everything that is looked at. without: columns that explain no others."""
+    assert candidate.moved is not None
+    steps = _steps(candidate.readings, candidate.moved, windows, without) if without else candidate.steps
+    unknown = [None] * len(candidate.rows)
+    daily = [
+        _Look(basis, *standing(basis, past, present, windows, without), unknown)
+        for basis, (past, present) in candidate.daily.items()
+    ]
+    return daily + [_Look(basis, one.standings, one.heights, one.follows.tolist()) for basis, one in steps.items()]
+
+
 def _forecast_beside_target(candidate: _Candidate) -> tuple[Array, Array]:
     """The target's past, since nobody forecast the reference, and the forecasts as its present: daily levels."""
     assert candidate.moved is not None and candidate.readings.forecast is not None
     row, moved = candidate.rows.index(candidate.readings.target), candidate.moved
-    present = daily_mean(((candidate.readings.forecast - moved.profile[row]) / moved.sd[row])[None, :])
+    profile = moved.profile[row, -len(candidate.readings.forecast) :]
+    present = daily_mean(((candidate.readings.forecast - profile) / moved.sd[row])[None, :])
     return candidate.daily[Basis.LEVEL][0][row : row + 1], present
 
 
 def _explained(candidate: _Candidate, nulls: Mapping[Basis, Null], windows: int, limit: float) -> _Candidate:
     """A column that moved alone also breaks what the others have to do with it: those are asked again without it.
 
-    limit: the largest p-value that counts.
+    What can be said by a column's own past is said by that. limit: the largest p-value that counts.
     """
     tests = dict(candidate.tests)
     found = [name for name in candidate.rows if name in tests and tests[name].p_value <= limit]
@@ -239,16 +304,18 @@ def _explained(candidate: _Candidate, nulls: Mapping[Basis, Null], windows: int,
         first = min(found, key=lambda name: tests[name].p_value)
         found.remove(first)
         confirmed.append(candidate.rows.index(first))
-        standardised, deviations = standing(Basis.RELATION, *candidate.daily[Basis.RELATION], windows, confirmed)
-        for name in [name for name in found if tests[name].basis is Basis.RELATION]:
-            at = candidate.rows.index(name)
-            alone = np.isfinite(standardised[at])
-            p_value = min(1.0, len(Basis) * nulls[Basis.RELATION].p_value(standardised[at])) if alone else 1.0
-            if p_value > limit:
+        again = _strongest(candidate, _looks(candidate, windows, confirmed), nulls) if found else {}
+        for name in list(found):
+            if again[name].p_value > limit:
                 tests[name] = replace(tests[name], explained_by=first)
                 found.remove(name)
             else:
-                tests[name] = replace(tests[name], p_value=p_value, deviation=float(deviations[at]))
+                tests[name] = replace(again[name], q_value=tests[name].q_value)
+    looks = _looks(candidate, windows) if confirmed else []
+    alone = _strongest(candidate, [look for look in looks if look.basis in ALONE], nulls)
+    for name in (candidate.rows[row] for row in confirmed):
+        if name in alone and alone[name].p_value <= limit:
+            tests[name] = replace(alone[name], p_value=tests[name].p_value, q_value=tests[name].q_value)
     return replace(candidate, tests=tests)
 
 
@@ -290,6 +357,7 @@ def _finding(
         level=level if alarms else Level.NONE,
         change=change if alarms else None,
         basis=test.basis if alarms else None,
+        since=_since(readings, test) if alarms else None,
         scope=_scope(readings, name, change, common) if alarms else Scope.CIRCUIT,
         effect=effect,
         shift_sd=shift,
@@ -315,7 +383,7 @@ def _shift_and_spread(candidate: _Candidate, name: str, test: _Test) -> tuple[fl
     levels, spreads = candidate.daily[Basis.LEVEL], candidate.daily[Basis.SPREAD]
     own = float(np.nanmean(levels[1][row]) - np.nanmean(levels[0][row]))
     ratio = exp(float(np.nanmean(spreads[1][row]) - np.nanmean(spreads[0][row])))
-    return test.deviation if test.basis is Basis.RELATION else own, ratio
+    return own if test.basis in (Basis.LEVEL, Basis.SPREAD) else test.deviation, ratio
 
 
 def _effect(shift: float, spread: float | None, basis: Basis) -> float:
@@ -334,6 +402,14 @@ def _level(effect: float, levels: DriftLevels) -> Level:
         if effect >= bound:
             return level
     return Level.NONE
+
+
+def _since(readings: CircuitReadings, test: _Test) -> date | None:
+    """The day on which a step began."""
+    if test.follows is None:
+        return None
+    end: datetime = readings.window_start + readings.window.shape[1] * HOUR
+    return (end - test.follows * HOUR).date()
 
 
 def _change(test: _Test) -> Change:

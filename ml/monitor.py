@@ -228,7 +228,9 @@ def _circuit_readings(
         monitored.circuit.sensor_id: [monitored.circuit.target_column, *monitored.circuit.feature_columns]
         for monitored in held
     }
-    grids = _grids(request, table, columns, start, request.end, [(start, reference_end), (request.begin, request.end)])
+    looked_back = request.begin - (request.end - request.begin)  # a step may have begun before the window
+    spans = [(start, reference_end), (looked_back, request.end)]
+    grids = _grids(request, table, columns, start, request.end, spans)
     present = {field.name for field in table.schema().fields}
     found = {}
     for monitored in held:
@@ -238,6 +240,7 @@ def _circuit_readings(
             [grid[name] for name in names], (reference.start - start) // HOUR, (reference.end - start) // HOUR
         )
         window = slice((request.begin - start) // HOUR, (request.end - start) // HOUR)
+        before = slice((max(looked_back, reference.end) - start) // HOUR, window.start)
         found[circuit.key] = CircuitReadings(
             circuit=circuit.key,
             plant=circuit.plant_id,
@@ -247,6 +250,7 @@ def _circuit_readings(
             window_start=request.begin,
             reference=np.array([grid[name][past] for name in names]),
             window=np.array([grid[name][window] for name in names]),
+            before=np.array([grid[name][before] for name in names]),
             levels=circuit.monitoring.drift,
             forecast=_newest_forecasts(published.get(circuit.key), request),
             implausible={name: grid[name + OUTSIDE][window] for name in names if name + OUTSIDE in grid},
@@ -297,8 +301,11 @@ def _sentence(found: ColumnFinding) -> str:
         how = f"spreads {found.spread_ratio:.2g} times as far within a day"
     else:
         how = f"lies {abs(found.shift_sd or 0.0):.2g} sd {found.change}"
-    beside = " than the circuit's other columns would have it" if found.basis is Basis.RELATION else ""
-    return f"{found.column} {how}{beside} ({found.level}, {found.scope}; q = {found.q_value:.1g})"
+    if found.basis in (Basis.RELATION, Basis.STEP_BESIDE):
+        how += " than the circuit's other columns would have it"
+    if found.since is not None:
+        how += f" since {found.since}"
+    return f"{found.column} {how} ({found.level}, {found.scope}; q = {found.q_value:.1g})"
 
 
 # -------------------------------------------------------------------------------------------------------------- reading

@@ -72,11 +72,14 @@ class Change(StrEnum):
 
 
 class Basis(StrEnum):
-    """What gave a change away: the column's own level or spread, or that it left its circuit's other columns."""
+    """What gave a change away: where the column lies on the whole, or how far it spreads, or that it left its circuit's
+    other columns; or a step, by its own past or beside the other columns."""
 
     LEVEL = "its level"
     SPREAD = "its spread"
     RELATION = "its relation to the other columns"
+    STEP = "a step"
+    STEP_BESIDE = "a step beside the other columns"
 
 
 # ---------------------------------------------------------------------------------------------------------- the request
@@ -158,8 +161,8 @@ class Measures(_Message):
 
 class ColumnFinding(_Message):
     """One column of one circuit. shift_sd: how far its values moved, in standard deviations of the deseasonalised
-    reference, and where the basis is its relation, from where the circuit's other columns would have it; spread_ratio:
-    how many times as far they spread within a day.
+    reference, and beside the other columns, from where those would have it; spread_ratio: how many times as far they
+    spread within a day. since: where it is a step, the day on which it began.
 
     effect is what the levels are about: the probability that a value of the window lies above (or further out than) one
     of the reference, less one half. p_value: of windows in which nothing changed; q_value: the smallest false discovery
@@ -173,6 +176,7 @@ class ColumnFinding(_Message):
     level: Level = Level.NONE
     change: Change | None = None
     basis: Basis | None = None
+    since: date | None = None
     scope: Scope = Scope.CIRCUIT
     effect: float | None = None
     shift_sd: float | None = None

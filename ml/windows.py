@@ -6,7 +6,7 @@ Columns are rows here: reference and window are (columns, hours), or (columns, d
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -17,13 +17,14 @@ from ml.features import DAY, WEEK
 from ml.history import Array
 from ml.monitor_messages import Basis
 
+DAILY = (Basis.LEVEL, Basis.SPREAD, Basis.RELATION)  # what is looked at by the day
 MINIMUM_KNOWN_SHARE = 0.5  # of a day's hours, and of the days that are averaged
 FASTEST_DAYS = 6  # the spectrum is fitted to periods at least this long
 SLOPES = (-1.5, 0.3)  # of stationary sensors
 SET_ASIDE = 0.1  # at most this share of the reference plays the present at each of its ends
 TAIL_SHARE = 0.1  # of the pool: what lies beyond is described by a fitted tail
 FOLDS = 5  # parts of the reference
-SMALLEST = 1e-12  # p-value: nobody can know more
+SMALLEST = 1e-9  # p-value: nobody can know more
 RIDGE = 1e-3  # columns that are copies of each other explain each other all the same
 NOISE_FLOOR = 1e-3  # of a standard deviation: below it a day's spread counts as none
 
@@ -41,6 +42,11 @@ class Deseasonalised:
     measured: tuple[Array, Array]
     sd: Array
     profile: Array
+
+    def from_hour(self, first: int) -> Deseasonalised:
+        """With a window that begins so many hours later."""
+        measured = self.measured[0], self.measured[1][:, first:]
+        return replace(self, window=self.window[:, first:], measured=measured, profile=self.profile[:, first:])
 
     def daily(self, basis: Basis) -> tuple[Array, Array]:
         """What a basis looks at, a value a day, of reference and window: (columns, days) each.
@@ -218,7 +224,7 @@ def _variance_by_spectrum(daily: Array, days: int) -> Array:
     The log-periodogram regression of J. Geweke and S. Porter-Hudak, Journal of Time Series Analysis 4 (1983) 221.
     """
     length = daily.shape[1]
-    power = np.abs(np.fft.rfft(_bridged(daily)))[:, 1 : 1 + length // FASTEST_DAYS] ** 2 / length
+    power = np.abs(np.fft.rfft(bridged(daily)))[:, 1 : 1 + length // FASTEST_DAYS] ** 2 / length
     frequency = np.arange(1, power.shape[1] + 1) / length
     design = np.column_stack([np.ones_like(frequency), np.log(frequency)])
     logarithms = np.log(np.maximum(power, np.finfo(float).tiny)) + np.euler_gamma
@@ -229,17 +235,16 @@ def _variance_by_spectrum(daily: Array, days: int) -> Array:
     return np.asarray((fitted * kept_by_mean).sum(axis=1) / (2 * length))
 
 
-def _bridged(daily: Array) -> Array:
-    """Less its mean, with straight lines through unknown days."""
-    days = np.arange(daily.shape[1])
-    bridged = daily - np.nan_to_num(_known_mean(daily))[:, None]
-    for row in bridged:
-        unknown = np.isnan(row)
+def bridged(values: Array) -> Array:
+    """With straight lines where something is unknown; 0 where everything is."""
+    at = np.arange(values.shape[1])
+    lines = values.copy()
+    for row, unknown in zip(lines, np.isnan(values), strict=True):
         if unknown.all():
             row[:] = 0.0
         elif unknown.any():
-            row[unknown] = np.interp(days[unknown], days[~unknown], row[~unknown])
-    return np.asarray(bridged)
+            row[unknown] = np.interp(at[unknown], at[~unknown], row[~unknown])
+    return lines
 
 
 def _repeated(weekly: Array, offset: int, hours: int) -> Array:
