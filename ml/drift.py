@@ -301,7 +301,7 @@ def _explained(candidate: _Candidate, nulls: Mapping[Basis, Null], windows: int,
     found = [name for name in candidate.rows if name in tests and tests[name].p_value <= limit]
     confirmed: list[int] = []
     while found:
-        first = min(found, key=lambda name: tests[name].p_value)
+        first = min(found, key=lambda name: (tests[name].p_value, -abs(tests[name].deviation)))
         found.remove(first)
         confirmed.append(candidate.rows.index(first))
         again = _strongest(candidate, _looks(candidate, windows, confirmed), nulls) if found else {}

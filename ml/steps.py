@@ -25,10 +25,11 @@ LAGS = tuple(sorted({*OWN_LAGS, *OTHERS_LAGS}))
 OWN_ROWS = [*map(LAGS.index, OWN_LAGS), *range(len(LAGS), len(LAGS) + len(MEANS))]
 OTHERS_ROWS = [*map(LAGS.index, OTHERS_LAGS), *range(len(LAGS), len(LAGS) + len(MEANS))]
 RIDGE = 1e-4
-TAKEN_BACK = 2 / 3  # so strong, beside a step, one the other way undoes it
+TAKEN_BACK = 0.5  # so strong, beside a step, one the other way undoes it
 LENGTHS = 4  # of what follows a step: so often is it seen how far such comparisons lie apart anyway
 SHARES = (np.arange(100) + 0.5) / 100
 RARITIES = np.array((0.5, 0.1, 0.01, 0.001, 0.0003))  # of innovations that far from 0
+RAREST = 5.0  # standard deviations that one hour may count for: alone it is not enough for an alarm
 FAR = 1e3
 
 
@@ -220,9 +221,10 @@ def _as_rare_as_normal(past: Array, values: Array) -> Array:
     normal = np.concatenate([[0.0], stats.norm.isf(RARITIES / 2)])
     knots = np.concatenate([np.zeros((len(past), 1)), _quantiles(np.abs(past), 1 - RARITIES)], axis=1)
     steepness = (normal[-1] - normal[-2]) / np.maximum(knots[:, -1] - knots[:, -2], SMALLEST)
+    rarest = knots[:, -1] + (RAREST - normal[-1]) / steepness
     scored = [
-        np.interp(np.abs(row), np.append(of_column, of_column[-1] + FAR), np.append(normal, normal[-1] + FAR * rise))
-        for row, of_column, rise in zip(values, knots, steepness, strict=True)
+        np.interp(np.abs(row), np.append(of_column, last), np.append(normal, RAREST))
+        for row, of_column, last in zip(values, knots, rarest, strict=True)
     ]
     return np.copysign(scored, values)
 

@@ -24,7 +24,7 @@ SLOPES = (-1.5, 0.3)  # of stationary sensors
 SET_ASIDE = 0.1  # at most this share of the reference plays the present at each of its ends
 TAIL_SHARE = 0.1  # of the pool: what lies beyond is described by a fitted tail
 FOLDS = 5  # parts of the reference
-SMALLEST = 1e-9  # p-value: nobody can know more
+SMALLEST = 1e-12  # p-value: nobody can know more
 RIDGE = 1e-3  # columns that are copies of each other explain each other all the same
 NOISE_FLOOR = 1e-3  # of a standard deviation: below it a day's spread counts as none
 
