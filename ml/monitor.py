@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -53,6 +53,7 @@ from ml.reports import CircuitPage, circuit_page, fleet_page
 
 FILES_AT_ONCE = 8  # forecasts and pages are small and far away
 LONGEST_HORIZON = timedelta(hours=168)
+HOURS_STUCK = 24  # of one value in a whole window: no sensor of a running plant gives that
 OUTSIDE = "~outside"  # suffix of a column's values that are not plausible
 
 Grids = Mapping[str, Mapping[str, Array]]  # sensor -> column -> (hours,)
@@ -254,10 +255,20 @@ def _circuit_readings(
             levels=circuit.monitoring.drift,
             forecast=_newest_forecasts(published.get(circuit.key), request),
             implausible={name: grid[name + OUTSIDE][window] for name in names if name + OUTSIDE in grid},
-            unusable={name: f"the table has no column {name}" for name in names if name not in present},
+            unusable={name: why for name in names if (why := _why_unusable(name, present, grid[name][window]))},
             judged=monitored.judged,
         )
     return found
+
+
+def _why_unusable(name: str, present: Container[str], window: Array) -> str:
+    """Why a column's window says nothing of the process, whatever was before; empty if it may."""
+    if name not in present:
+        return f"the table has no column {name}"
+    known = window[np.isfinite(window)]
+    if len(known) > HOURS_STUCK and np.ptp(known) == 0:
+        return f"{name} gave one and the same value ({known[0]:g}) in the whole window: look at the sensor"
+    return ""
 
 
 def _known_days(columns: Sequence[Array], first: int, end: int) -> slice:

@@ -217,11 +217,15 @@ class SimulatedLake:
         nulls: int = 0,
         data_changed: bool = True,
         oldest: datetime | None = None,
+        qualities: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> int:
-        """A Delta commit with readings up to `newest` for each circuit, from `oldest` on; returns its version."""
+        """A Delta commit with readings up to `newest` for each circuit, from `oldest` on; returns its version.
+
+        qualities: what the ETL counted for a circuit, where it is not what `nulls` says.
+        """
         version = len(self.commits)
         report = f"runs/{self.table_id}-{version}.json"
-        quality = {"rows": 24, "nulls": {"temperature": nulls}, "out_of_range": {}, "gaps": 0}
+        usual = {"rows": 24, "nulls": {"temperature": nulls}, "out_of_range": {}, "gaps": 0}
         self._reports[report] = {
             "rows_inserted": 24 * len(newest),
             "rows_updated": 0,
@@ -232,7 +236,7 @@ class SimulatedLake:
                     "first": (oldest or at).isoformat(),
                     "last": at.isoformat(),
                     "rows": 24,
-                    "quality": quality,
+                    "quality": (qualities or {}).get(c, usual),
                 }
                 for c, at in newest.items()
             },
@@ -628,24 +632,28 @@ class SimulatedTraining:
 class SimulatedMonitor:
     """Monitoring runs; `judge` says what one finds out about a circuit with a model, as its program would.
 
-    A circuit without a model gets a verdict as well: that nothing serves.
+    A circuit without a model gets a verdict as well: that nothing serves. `program` takes the place of all that.
     """
 
     def __init__(self, operations: Operations, documents: SimulatedDocuments, lake: SimulatedLake) -> None:
         self.operations, self._documents, self._lake = operations, documents, lake
         self.judge: Callable[[str, Mapping[str, Any]], Finding] = _nothing_found
         self.shared: Callable[[Mapping[str, Any]], Sequence[str]] = lambda request: ()
+        self.program = self._find
         self.requests: list[Mapping[str, Any]] = []
 
     def start(self, command_id: str, request_uri: str, output_uri: str, environment: str) -> str:
         def finish() -> Mapping[str, str]:
             request = self._documents.at(request_uri)
             self.requests.append(request)
-            found = {circuit: self._judged(circuit, request) for circuit in request["judged"]}
-            self._lake.findings[output_uri] = Findings(found, self.shared(request), "fleet.html")
+            self._lake.findings[output_uri] = self.program(request)
             return {}
 
         return self.operations.start(command_id, MONITORING, "fleet", finish)
+
+    def _find(self, request: Mapping[str, Any]) -> Findings:
+        found = {circuit: self._judged(circuit, request) for circuit in request["judged"]}
+        return Findings(found, self.shared(request), "fleet.html")
 
     def _judged(self, circuit: str, request: Mapping[str, Any]) -> Finding:
         live = request["live"].get(circuit)

@@ -250,6 +250,7 @@ class World:
         nulls: int = 0,
         data_changed: bool = True,
         oldest: datetime | None = None,
+        qualities: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> int:
         """Readings from `oldest` up to `newest` (default: the last full hour) arrive in the table.
 
@@ -257,7 +258,7 @@ class World:
         """
         hour = self.now().replace(minute=0, second=0, microsecond=0)
         reached = dict.fromkeys(circuits or self.fleet.circuits(), newest or hour)
-        version = self.lake.commit(reached, nulls, data_changed, oldest)
+        version = self.lake.commit(reached, nulls, data_changed, oldest, qualities)
         for _ in range(hints):
             self.tell(lambda app: app.read_delta_log(version, "event"))
         return version

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from shared.domain.alerts.alert import Alert
@@ -91,59 +90,7 @@ def _alerts(world: World) -> list[Alert]:
     return [item for root in roots for item in world.items(root).values() if isinstance(item, Alert)]
 
 
-# ------------------------------------------------------------------------------------------------------- the quarter
-
-BROKEN, DRIFTING, BAD = "P001_C001", "P001_C002", "P001_C003"
-SEASON = "P002"
-
-
-def judge_the_quarter(circuit: str, request: Mapping[str, Any]) -> Finding:
-    """What the program finds: a broken sensor, a drifting circuit, a plant's new season and a model gone bad."""
-    last, performance = date.fromisoformat(request["last"]), request["monitoring"] == Monitoring.PERFORMANCE
-    bad = "warning" if request["monitoring"] == Monitoring.WARNING else "drifted"
-    if circuit == BROKEN and last >= date(2026, 4, 20):
-        return Finding(verdict="cannot say", reason="temperature is constant")
-    if circuit == BAD and performance and last >= date(2026, 5, 1):
-        return Finding(verdict="warning", reason="mae 0.21 (limit 0.15)", numbers={"mae": 0.21})
-    if circuit == DRIFTING and not performance and last >= date(2026, 5, 1):
-        return Finding(verdict=bad, reason="temperature moved by 0.9 sd", features=("temperature higher",))
-    if circuit.startswith(SEASON) and not performance and last >= date(2026, 5, 15):
-        return Finding(verdict=bad, reason="all of P002 moved", features=("level lower",), scope=Scope.PLANT)
-    return Finding(verdict="ok" if performance else "steady")
-
-
-def shared_in_the_quarter(request: Mapping[str, Any]) -> Sequence[str]:
-    return [SEASON] if date.fromisoformat(request["last"]) >= date(2026, 5, 15) else []
-
-
-def test_a_quarter_of_a_fleet_has_exactly_its_alerts_and_no_others() -> None:
-    world = serving(BROKEN, DRIFTING, BAD, "P002_C001", "P002_C002")
-    world.monitor.judge, world.monitor.shared = judge_the_quarter, shared_in_the_quarter
-    healthy = [circuit for circuit in world.fleet.circuits() if circuit != BROKEN]
-    while world.now().date() < date(2026, 7, 2):
-        world.run_until(world.at(hour=6, minute=5, day=1))
-        broken = world.now().date() >= date(2026, 4, 20)
-        world.commit(circuits=healthy)
-        world.commit(circuits=(BROKEN,), nulls=20 if broken else 0)
-        world.tell(lambda app: app.monitor())
-    world.run(hours=12)
-
-    assert told(world) == {
-        DRIFTING: {"DriftSuspected", "DriftFound"},
-        BAD: {"PerformanceDegraded"},
-        **{c: {"DriftSuspected", "SharedDriftReached"} for c in healthy if c.startswith(SEASON)},
-    }
-    assert alerts(world) == {f"quality:{BROKEN}", f"drift:{DRIFTING}", f"drift:{SEASON}", f"performance:{BAD}"}
-    assert Counter(run.monitoring for run in runs(world)) == {
-        Monitoring.PERFORMANCE: 4,  # March to June
-        Monitoring.DRIFT: 2,  # the first and the second quarter
-        Monitoring.WARNING: 92,  # a day each, from the last of March
-    }
-    assert {run.phase for run in runs(world)} == {"completed"}
-    degraded = next(item for item in world.items(BAD).values() if isinstance(item, Degradation))
-    assert f"{degraded.since:%Y-%m-%d}" == "2026-07-01" and "mae 0.21" in degraded.reason
-    assert world.circuit(BROKEN).performance[0].verdict == "cannot say"
-    assert not world.dead_letters() and not world.crashes
+# ------------------------------------------------------------------------------------------------------- what is told
 
 
 def test_an_alert_tells_what_was_measured_its_limits_the_models_promise_and_where_to_read_more() -> None:

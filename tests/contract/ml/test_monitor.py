@@ -197,6 +197,19 @@ def test_bad_input_of_one_circuit_is_a_reason_and_stops_no_other(world: World, t
     assert len(others) == 8 and set(others.values()) == {Verdict.STEADY}
 
 
+def test_a_sensor_that_is_stuck_is_no_drift_and_its_other_columns_are_judged(world: World, tmp_path: Path) -> None:
+    key = "P001_C002"
+    circuit = world.fleet.circuit(key)
+    world.values[key][circuit.target_column][DAYS * 24 :] = 70.0
+    world.write_table()
+    found = monitor(world.request(Kind.DRIFT), str(tmp_path / "out")).of(key)
+    stuck = next(column for column in found.columns if column.column == circuit.target_column)
+    assert stuck.verdict is Verdict.CANNOT_SAY
+    assert "one and the same value (70) in the whole window" in stuck.reason
+    other = next(column for column in found.columns if column.column == circuit.feature_columns[0])
+    assert other.verdict is Verdict.STEADY
+
+
 def test_a_circuit_that_is_not_judged_has_no_finding_and_no_page(world: World, tmp_path: Path) -> None:
     world.write_table()
     request = world.request(Kind.DRIFT)
