@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, field_validator, model_validator
 from functions.answers import CheckShown, CircuitMonitoring, History, MonitoringBegun, MonitoringRuns, Verdicts
 from functions.endpoints import STATUS_OF_REFUSAL, Answered, Endpoints, found, path_value
 from functions.http import NotFound, Refused, answers_problems, caller
-from functions.parameters import Body, CircuitId, MonitoringRunId, Operator, Page, PlantId, RequestId
+from functions.parameters import Body, CheckedBy, CircuitId, MonitoringRunId, Operator, Page, PlantId, RequestId
 from shared.domain import messages as m
 from shared.domain.machine import Verdict
 from shared.domain.monitoring import ROOT as MONITOR
@@ -155,7 +155,7 @@ def show_circuit_monitoring(circuit: CircuitId) -> CircuitMonitoring:
 
 
 @bp.get("circuits/{circuit}/checks/{run}")
-def show_check(circuit: CircuitId, run: MonitoringRunId) -> CheckShown:
+def show_check(circuit: CircuitId, run: CheckedBy) -> CheckShown:
     """The verdict of one run on one circuit, with everything it rests on."""
     return CheckShown.model_validate(found(_check(circuit, run), "verdict on", f"{circuit} by {run}"))
 
@@ -176,9 +176,11 @@ def show_circuit_report(req: func.HttpRequest) -> func.HttpResponse:
     caller(req)
     circuit, run = (
         path_value(req, "circuit", TypeAdapter(CircuitId)),
-        path_value(req, "run", TypeAdapter(MonitoringRunId)),
+        path_value(req, "run", TypeAdapter(CheckedBy)),
     )
     check = found(_check(circuit, run), "verdict on", f"{circuit} by {run}")
+    if elsewhere := check["finding"]["shown_at"]:
+        raise NotFound(f"{run} was AzureML's own model monitor, which shows it at {elsewhere}")
     return _page(run, str(check["finding"]["report"]))
 
 

@@ -51,6 +51,7 @@ EnvironmentVersion = Annotated[
 ProposalId = Annotated[str, Field(pattern=i.PROPOSAL.whole, examples=[i.PROPOSAL.example])]
 PlantId = Annotated[str, Field(pattern=i.PLANT.whole, examples=[i.PLANT.example])]
 MonitoringRunId = Annotated[str, Field(pattern=i.MONITORING_RUN.whole, examples=[i.MONITORING_RUN.example])]
+CheckedBy = Annotated[str, Field(pattern=i.CHECKED_BY.whole, examples=[i.CHECKED_BY.example])]
 EtlRunId = Annotated[str, Field(pattern=i.ETL_RUN.whole, examples=[i.ETL_RUN.example])]
 DeltaVersion = Annotated[str, Field(pattern=r"^[0-9]{1,9}$", examples=["12"])]
 LetterId = Annotated[str, Field(pattern=i.DEAD_LETTER.whole, examples=[i.DEAD_LETTER.example])]

@@ -122,13 +122,16 @@ def _performance(
         circuit, live = monitored.circuit, monitored.live
         target = grids[circuit.sensor_id][circuit.target_column]
         forecasts = published.get(circuit.key)
-        found = judge_performance(
-            None if forecasts is None else _on_grid(forecasts, start),
-            target,
-            live,
-            circuit.monitoring,
-            circuit.training.hyperparameters.holdout_days,
-        )
+        if live is None:
+            found = PerformanceFinding(Verdict.CANNOT_SAY, monitored.unknown)
+        else:
+            found = judge_performance(
+                None if forecasts is None else _on_grid(forecasts, start),
+                target,
+                live,
+                circuit.monitoring,
+                circuit.training.hyperparameters.holdout_days,
+            )
         pages.append(CircuitPage(_performance_finding(monitored, found), monitored, daily=found.daily))
     return pages
 
@@ -200,7 +203,7 @@ def _drift(
 def _reference(request: MonitoringRequest, monitored: MonitoredCircuit, windows: int) -> _Reference | str:
     """What the window is held against, or why there is nothing."""
     if monitored.live is None:
-        return "no live model: nothing serves this circuit"
+        return monitored.unknown
     days = (request.end - request.begin).days
     if days % windows:
         return f"the period has {days} days, which do not make {windows} windows of the same length"

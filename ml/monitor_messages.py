@@ -94,13 +94,14 @@ class LiveModel(_Message):
 
 
 class MonitoredCircuit(_Message):
-    """One circuit of the run. live None: nothing serves, and the verdict says so.
+    """One circuit of the run. live None: nothing can be compared, because of `unknown`, and the verdict says so.
 
     judged False: the circuit only lends its past to what is normal in the fleet; nothing is said about it.
     """
 
     circuit: CircuitConfig
     live: LiveModel | None = None
+    unknown: str = "no live model: nothing serves this circuit"
     judged: bool = True
 
 

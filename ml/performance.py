@@ -76,14 +76,12 @@ class PerformanceFinding:
 
 
 def judge_performance(
-    forecasts: Forecasts | None, target: Array, live: LiveModel | None, limits: Monitoring, holdout_days: int
+    forecasts: Forecasts | None, target: Array, live: LiveModel, limits: Monitoring, holdout_days: int
 ) -> PerformanceFinding:
     """target: (hours,) on the grid that begins at `forecasts.start`, a day before the first origin; NaN where unknown.
 
     Only the live model's forecasts are judged. holdout_days: how many days its backtest's error is a mean of.
     """
-    if live is None:
-        return _cannot_say("no live model: nothing serves this circuit")
     if forecasts is None or not len(forecasts.origin):
         return _cannot_say("no forecast was published in the period; the ledger says why")
     if (scale := _number(live, "target_sd")) is None or scale <= LEAST:

@@ -127,7 +127,7 @@ class FleetDirectory:
             first_day=order.last - timedelta(days=days - 1) if days else order.first,
             last_day=order.last,
             circuits=tuple(
-                MonitoredCircuit(circuit=circuit, live=_live(order.live.get(circuit.key)), judged=circuit.key in judged)
+                MonitoredCircuit(circuit=circuit, judged=circuit.key in judged, **_live(order.live.get(circuit.key)))
                 for circuit in self._fleet
                 if circuit.key in judged or order.monitoring is not Monitoring.PERFORMANCE
             ),
@@ -151,12 +151,19 @@ def _error_limits(monitoring: Watching) -> dict[Severity, dict[str, float]]:
     }
 
 
-def _live(model: LiveModel | None) -> Any:
-    """The model as the request names it; None where nothing serves, or nothing is kept of what does."""
+def _live(model: LiveModel | None) -> dict[str, Any]:
+    """What the request says of the model that serves; why it says nothing where nothing is to be compared."""
     from ml.monitor_messages import LiveModel as Monitored
 
-    if model is None or "cutoff_date" not in model.tags:
-        return None
-    return Monitored(
-        version=model.version, cutoff_date=date.fromisoformat(model.tags["cutoff_date"]), tags=dict(model.tags)
-    )
+    if model is None:
+        return {}
+    cutoff = model.tags.get("cutoff_date", "")
+    try:
+        return {"live": Monitored(version=model.version, cutoff_date=date.fromisoformat(cutoff), tags=dict(model.tags))}
+    except ValueError:
+        is_what = f"the tag cutoff_date {cutoff!r:.40}, which is no date" if cutoff else "no tag cutoff_date"
+        unknown = (
+            f"model {model.version} serves and has {is_what}: what it was trained on is not known. Train it anew, or"
+            " release a version with the tag as ml/train.py writes it, such as 2025-12-09"
+        )
+        return {"unknown": unknown}

@@ -136,11 +136,12 @@ class Signals:
         if not JOB_NAME.fullmatch(job):
             raise Invalid("data.runId", f"{job!r:.100} is no job's name", "letters, digits, '.', '_' and '-'")
         if breached := _tags(_fields(document)).get(MODEL_MONITOR_TAG):
-            return self._model_monitor_breached(job, breached, _fields(document))
+            return self._model_monitor_breached(job, breached, document)
         return "looking" if self._application.look_at_job(job) else "no job of ours"
 
-    def _model_monitor_breached(self, job: str, breached: str, fields: Mapping[str, Any]) -> str:
+    def _model_monitor_breached(self, job: str, breached: str, document: Document) -> str:
         """A model monitor that somebody set up in AzureML: its run says by its tags, or its experiment, whose it is."""
+        fields = _fields(document)
         tags, experiment = _tags(fields), EXPERIMENT.fullmatch(str(fields.get("experimentname") or ""))
         named = experiment.groups() if experiment else (tags.get("plant_id", ""), tags.get("circuit_id", ""))
         circuit = "_".join(named)
@@ -148,7 +149,8 @@ class Signals:
             allowed = "the tags plant_id and circuit_id, or the experiment plant_{plant}_circuit_{circuit}"
             raise Invalid("data.runTags", f"{job} broke a threshold and names no circuit ({circuit!r:.40})", allowed)
         told_at = self._application.ports.clock.now()
-        breach = ModelMonitorBreached(root=circuit, job=job, tag=breached[:200], told_at=told_at)
+        shown_at = f"https://ml.azure.com/runs/{job}?wsid={document['topic']}"
+        breach = ModelMonitorBreached(root=circuit, job=job, tag=breached[:200], shown_at=shown_at, told_at=told_at)
         return self._application.advance(breach).verdict
 
     def _environment_registered(self, document: Document) -> str:

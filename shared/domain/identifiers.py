@@ -39,6 +39,9 @@ PROPOSAL = Form(rf"{_CIRCUIT}!proposal\.[1-9][0-9]{{0,8}}", "P001_C001!proposal.
 MONITORING_RUN = Form(
     rf"({'|'.join(Monitoring)})-[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(-[0-9a-f]{{10}})?", "performance-2026-01-31"
 )
+MODEL_MONITOR = "model-monitor"
+"""Begins the names of runs that were AzureML's own monitors; the rest is the job's name."""
+CHECKED_BY = Form(rf"({MONITORING_RUN.pattern}|{MODEL_MONITOR}-[A-Za-z0-9][A-Za-z0-9._-]{{0,254}})", "drift-2026-03-31")
 ETL_RUN = Form(r"etl-[0-9]{8}T[0-9]{6}Z", "etl-20260131T030500Z")
 DEAD_LETTER = Form(r"[0-9]{13}-[0-9a-f]{12}", "8204499910951-0f3a5c7e9b1d")
 REASON = range(3, 501)

@@ -14,13 +14,17 @@ TAIL = 12
 
 
 class Judged(Value):
-    """One verdict as the circuit remembers it: of which period, about which model, and in which check it is told."""
+    """One verdict as the circuit remembers it: of which period, about which model, and in which check it is told.
+
+    `shown_at`: where AzureML shows a run that was its own monitor's.
+    """
 
     check: str
     period: str
     last: date
     verdict: str
     model: int | None = None
+    shown_at: str = ""
 
 
 class Persistence(Value):

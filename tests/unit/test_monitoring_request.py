@@ -61,12 +61,28 @@ def test_for_drift_the_whole_fleet_lends_its_past_and_only_who_was_asked_about_i
     assert [each.circuit.key for each in asked(Monitoring.PERFORMANCE).circuits] == ["P001_C001"]
 
 
-def test_a_live_model_is_named_with_what_is_kept_of_it_and_one_of_which_nothing_is_kept_is_none() -> None:
+def test_a_live_model_is_named_with_what_is_kept_of_it_and_where_nothing_serves_it_is_said() -> None:
     (held,) = (each for each in asked(Monitoring.PERFORMANCE).circuits)
     assert held.live is not None
     assert (held.live.version, held.live.cutoff_date, held.live.tags["mae"]) == (3, date(2025, 12, 9), "0.11")
-    (unknown,) = asked(Monitoring.PERFORMANCE, live={"P001_C001": LiveModel(3, {})}).circuits
+    (nothing,) = asked(Monitoring.PERFORMANCE, live={}).circuits
+    assert nothing.live is None and nothing.unknown == "no live model: nothing serves this circuit"
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({}, "has no tag cutoff_date"),
+        ({"cutoff_date": "last week"}, "has the tag cutoff_date 'last week', which is no date"),
+    ],
+    ids=["missing", "no date"],
+)
+def test_a_model_that_serves_without_a_usable_cutoff_is_told_from_none_with_the_next_step(
+    tags: dict[str, str], said: str
+) -> None:
+    (unknown,) = asked(Monitoring.PERFORMANCE, live={"P001_C001": LiveModel(3, tags)}).circuits
     assert unknown.live is None
+    assert f"model 3 serves and {said}" in unknown.unknown and "Train it anew" in unknown.unknown
 
 
 def test_the_policy_says_how_often_and_the_circuit_how_persistently() -> None:

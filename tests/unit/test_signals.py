@@ -13,11 +13,14 @@ import pytest
 from shared.adapters.local.state_store import MemoryStateStore
 from shared.advance import Advanced
 from shared.application import Application
+from shared.archive import Archive
 from shared.dead_letters import BODY_LIMIT
+from shared.domain.identifiers import CHECKED_BY
 from shared.domain.machine import Verdict
 from shared.domain.messages import Event
 from shared.errors import Invalid, Transient
 from shared.ports import Write
+from shared.queries import Queries
 from shared.relay import Work
 from shared.signals import Signals
 from shared.subscriptions import (
@@ -164,6 +167,10 @@ def test_a_model_monitor_of_azureml_that_broke_a_threshold_is_a_warning_of_drift
     assert signals.hear(event) == "ignored", "told again, it is the same warning"
     (warned,) = world.circuit().drift_warnings
     assert (warned.verdict, warned.check) == ("warning", f"{CIRCUIT}!model-monitor-monitor-7")
+    assert warned.shown_at == f"https://ml.azure.com/runs/monitor-7?wsid={event['topic']}"
+    shown = Queries(world.store, Archive(world.documents)).check(CIRCUIT, "model-monitor-monitor-7")
+    assert shown is not None and shown["finding"]["shown_at"] == warned.shown_at
+    assert CHECKED_BY.fits("model-monitor-monitor-7") and CHECKED_BY.fits("drift-2026-03-31")
 
 
 def test_a_model_monitor_that_names_no_circuit_is_refused_with_how_it_could(world: World, signals: Signals) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from shared.domain import messages as m
 from shared.domain.circuit.verdicts import Check, Standings, Verdicts, of_model
 from shared.domain.drift import DRIFT, DRIFT_CHECK, Drift, DriftCheck, DriftPhase, Standing, drift_id
+from shared.domain.identifiers import MODEL_MONITOR
 from shared.domain.machine import Item, Line
 from shared.domain.monitoring import messages as mm
 from shared.domain.monitoring.run import check_id
@@ -19,8 +20,6 @@ VERDICTS: Mapping[str, type[mm.Checked]] = {
     DriftPhase.DRIFTED: mm.DriftSeen,
     DriftPhase.CANNOT_SAY: mm.DriftUnknown,
 }
-MODEL_MONITOR = "model-monitor"
-"""Begins the names of runs that were AzureML's own monitors."""
 
 
 class DriftChecks(Verdicts[DriftCheck]):
@@ -39,7 +38,10 @@ class DriftChecks(Verdicts[DriftCheck]):
         """What AzureML's monitor says is a warning beside our own: its thresholds know nothing of autocorrelation."""
         model = self.root.serving.model if self.root.serving else None
         finding = mm.Finding(
-            verdict=DriftPhase.WARNING, reason=f"AzureML's model monitor {event.job}: {event.tag}", model=model
+            verdict=DriftPhase.WARNING,
+            reason=f"AzureML's model monitor {event.job}: {event.tag}",
+            model=model,
+            shown_at=event.shown_at,
         )
         period = period_of(Every.DAY, event.told_at.date())
         run = f"{MODEL_MONITOR}-{event.job}"

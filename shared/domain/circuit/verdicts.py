@@ -34,6 +34,7 @@ class Verdicts(Part[CheckT]):
             last=item.period.last,
             verdict=item.phase,
             model=item.finding.model,
+            shown_at=item.finding.shown_at,
         )
         tail = self.tail(item)
         self.draft.update(**{tail: remembered(getattr(self.root, tail), judged)})

@@ -25,7 +25,8 @@ class Finding(Value):
     """What a run found out about one circuit.
 
     `reason` says what the verdict rests on, or why none could be given; `model` is the version that was looked at,
-    `features` the columns that changed and how, `numbers` what was measured, `report` the page about it.
+    `features` the columns that changed and how, `numbers` what was measured, `report` the page about it. `shown_at` is
+    where a run that was not ours is shown.
     """
 
     verdict: str
@@ -35,6 +36,7 @@ class Finding(Value):
     scope: Scope = Scope.CIRCUIT
     numbers: Mapping[str, float] = {}
     report: str = ""
+    shown_at: str = ""
 
 
 # -------------------------------------------------------------------------------------------------- runs: from outside
@@ -172,10 +174,12 @@ class DriftWarningJudged(CircuitJudged):
 
 
 class ModelMonitorBreached(Event):
-    """A model monitor of AzureML's says that a threshold was broken; `job` is its run, `tag` what it says."""
+    """A model monitor of AzureML's says that a threshold was broken; `job` is its run, shown at an address in AzureML,
+    `tag` what it says."""
 
     job: str
     tag: str
+    shown_at: str = ""
     told_at: datetime
 
     @property

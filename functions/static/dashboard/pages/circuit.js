@@ -219,7 +219,7 @@ function Monitoring({ circuit }) {
     <${Loaded} view=${view}>${(found) => html`<div class="stack">
       ${found.standing.map((one) => html`<${Notice} tone="bad"><b>${one.features ? "Drifted" : "Degraded"}</b> since <${When} at=${one.since} />${one.features?.length > 0 && `: ${one.features.join(", ")}`}${one.reason && `: ${one.reason}`}<//>`)}
       ${KINDS.every(([name]) => found[name].length === 0) ? html`<p class="soft">Nothing was looked at yet.</p>` : html`<${Table} label="Verdicts" fit head=${["What", "Period", "Verdict", "Model", ""]}>
-        ${KINDS.flatMap(([name, title]) => found[name].slice(0, 4).map((one) => html`<tr key=${one.check}><th scope="row">${title}</th><td>${one.period}</td><td><${Badge} tone=${VERDICTS[one.verdict] ?? "wait"}>${one.verdict}<//></td><td>${one.model ?? "–"}</td><td><button onClick=${() => save(one.check)}>Report<span class="hidden"> of ${title}, ${one.period}</span></button></td></tr>`))}
+        ${KINDS.flatMap(([name, title]) => found[name].slice(0, 4).map((one) => html`<tr key=${one.check}><th scope="row">${title}</th><td>${one.period}</td><td><${Badge} tone=${VERDICTS[one.verdict] ?? "wait"}>${one.verdict}<//></td><td>${one.model ?? "–"}</td><td>${one.shown_at ? html`<a href=${one.shown_at}>In AzureML<span class="hidden">: ${title}, ${one.period}</span></a>` : html`<button onClick=${() => save(one.check)}>Report<span class="hidden"> of ${title}, ${one.period}</span></button>`}</td></tr>`))}
       <//>`}
     </div>`}<//>
   <//>`;
