@@ -26,7 +26,8 @@ help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
 		| while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo "  DATA=folder MAPPING=file.yml   with demo: your own readings (docs/examples/mappings has mapping files)"
+	@echo "  DATA=folder MAPPING=file.yml   with demo, up: your own readings (docs/examples/mappings has mapping files)"
+	@echo "  DEMO=1                         with up: go on with what make demo left"
 	@echo "  CHANGED=origin/main            with train: since where; CIRCUITS=P001_C001,P001_C002 or all instead"
 	@echo "  FLEET_PORT=8080                with demo and up: the port of the app"
 	@echo "  PYTHON_BIN=python3.12          with anything: the Python to set up with (3.11 or 3.12)"
@@ -37,7 +38,7 @@ demo: setup ## Twelve circuits from raw readings to production predictions, then
 	@$(PYTHON) -m local.demo $(if $(DATA),--data "$(DATA)") $(if $(MAPPING),--mapping "$(MAPPING)")
 
 up: setup ## The app at http://127.0.0.1:7071 until Ctrl-C; state is kept in .local/up
-	@$(PYTHON) -m local.up
+	@$(PYTHON) -m local.up $(if $(DATA),--data "$(DATA)") $(if $(MAPPING),--mapping "$(MAPPING)") $(if $(DEMO),--demo)
 
 train: setup ## Train what a branch changed in config/: data, environment, training, artifact (CHANGED=origin/main)
 	@$(PYTHON) -m local.train $(if $(CHANGED),--changed "$(CHANGED)") $(if $(CIRCUITS),--circuits "$(CIRCUITS)")

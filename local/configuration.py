@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from shared.configuration import FeatureColumn, Fleet, Policy, load_fleet
+from shared.configuration import FeatureColumn, Fleet, load_fleet
 from shared.yaml_documents import merged
 
 
@@ -57,17 +57,19 @@ class NewCircuit:
 
 
 def write_configuration(
-    target: Path | str, policy: Policy, features: Mapping[str, FeatureColumn], circuits: Sequence[NewCircuit]
+    target: Path | str, like: Fleet, features: Mapping[str, FeatureColumn], circuits: Sequence[NewCircuit]
 ) -> Fleet:
-    """Write a configuration folder for these circuits, with the policy's rules and its own feature columns.
+    """Write a configuration folder for these circuits, with its own feature columns.
 
-    An existing target is replaced. Returns its fleet.
+    like: whose rules and environments it takes over. An existing target is replaced. Returns its fleet.
     """
     target = Path(target)
     shutil.rmtree(target, ignore_errors=True)
-    rules = policy.model_dump(mode="json", exclude_none=True)
+    rules = like.policy.model_dump(mode="json", exclude_none=True)
     rules["features"] = {name: feature.model_dump(mode="json") for name, feature in features.items()}
     _write(target / "policy.yml", rules)
+    for version, environment in like.environments.items():
+        _write(target / "environments" / f"{version}.yml", environment.model_dump(mode="json"))
     plants: dict[str, dict[str, Any]] = {}
     for circuit in circuits:
         plant = plants.setdefault(circuit.plant_id, {"name": f"Plant {circuit.plant_id}", "circuits": {}})

@@ -31,6 +31,7 @@ from rich.text import Text
 
 from local.azurite import AzuriteError
 from local.configuration import copy_configuration
+from local.environments import register_environment
 from local.event_grid import ChaosRule
 from local.issuer import BadPeopleFile
 from local.mapping import MappingError, map_readings
@@ -40,6 +41,7 @@ from local.ports import PortTaken, configured_port
 from local.readings import write_readings
 from local.runtime import LOCK, REPOSITORY, LocalRuntime, Pace, RuntimeFailed, only_one, shown
 from local.summary import every, summarise
+from shared.adapters.local.platform_client import PlatformClient
 from shared.configuration import ConfigurationError, Fleet, load_fleet
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.promotion import blocking
@@ -140,6 +142,7 @@ class Demo:
         self.faults = FaultSwitches(runtime.platform_url, runtime.keys["platform"])
         self.approver = runtime.sign_in(APPROVER)
         self.manager = runtime.sign_in(MANAGER)
+        self.untrained: list[str] = []
         self.most_memory = 0
         self._memory_looked_at = 0.0
 
@@ -207,6 +210,9 @@ class Demo:
         )
 
     def _train(self, circuits: list[str], change: Change) -> None:
+        platform = PlatformClient(self.runtime.platform_url, self.runtime.keys["platform"])
+        for version in sorted({self.fleet.circuits[key].training.environment_version for key in circuits}):
+            register_environment(platform, self.fleet.environment(version), change.commit, change.pull_request)
         limit = self.fleet.policy.max_parallel_training
         with self.stage.bar(f"Trained, at most {limit} at once", len(circuits)) as bar:
             phases = dict.fromkeys(circuits, str(TrainingPhase.REQUESTED))
@@ -218,10 +224,13 @@ class Demo:
 
             build = TrainingBuild(self.wired.application, limit, poll_seconds=0.5, sleep=self._wait_a_moment)
             runs = build.run(circuits, change, told)
-        self._models += len(runs)
         broken = [f"{run.circuit}: {run.reason}" for run in runs.values() if run.phase != TrainingPhase.TRAINED]
-        if broken:
+        self._models += len(runs) - len(broken)
+        if broken and (self.story or len(broken) == len(runs)):
             raise DemoFailed("Training did not succeed:\n" + "\n".join(broken))
+        if broken:
+            self.untrained += broken
+            self.stage.say("Without a model, the others go on:\n" + "\n".join(broken))
 
     def _release(self) -> None:
         """People look at what waits for them, and decide, until nothing is left to decide."""
@@ -240,6 +249,8 @@ class Demo:
     def _decide(self) -> None:
         story = self.story
         for approval in self._get("approvals?size=200")["approvals"]:
+            if not approval["circuit"]:
+                continue  # an environment's: the models bring it with them
             session, decision, comment = self.approver, "approve", "Metrics and lineage looked at."
             if approval["gate"] == "production":
                 session = self.manager
@@ -347,7 +358,7 @@ def prepare(home: Path, now: datetime, readings: Path | None, mapping: Path | No
     """Landing files and configuration below `home`: simulated, or from somebody's own folder through a mapping."""
     landing, config = home / "landing", home / "config"
     if readings and mapping:
-        report = map_readings(readings, mapping, landing, config, now.date(), load_fleet(REPOSITORY / "config").policy)
+        report = map_readings(readings, mapping, landing, config, now.date(), load_fleet(REPOSITORY / "config"))
         return Prepared(report.fleet, landing, config, str(report))
     cutoff = (now - timedelta(days=2)).date()
     fleet = copy_configuration(REPOSITORY / "config", config, cutoff_date=cutoff, overrides={STORY.unusable: UNUSABLE})
@@ -360,11 +371,12 @@ def perform(home: Path, port: int, readings: Path | None, mapping: Path | None) 
     """Play the whole demonstration in a fresh `home` and return its summary."""
     began, stage, now = time.monotonic(), Stagehand(), datetime.now(UTC)
     clear(home)
+    with stage.console.status("  Readings ..."):
+        prepared = prepare(home, now, readings, mapping)
     stage.scene("Storage, Event Grid, token issuer, model platform and the app start")
+    stage.say(prepared.note)
     with ExitStack() as running:
         with stage.console.status("  ..."):
-            prepared = prepare(home, now, readings, mapping)
-            stage.say(prepared.note)
             runtime = running.enter_context(LocalRuntime(home, prepared.config, prepared.landing, port=port, pace=PACE))
         stage.say(f"The app is at {runtime.url}, its logs are in {shown(runtime.logs)}.")
         demo = Demo(runtime, prepared.fleet, None if readings else STORY, stage)
@@ -372,6 +384,7 @@ def perform(home: Path, port: int, readings: Path | None, mapping: Path | None) 
         demo.play(yesterday)
         deliveries = runtime.services.event_grid.deliveries(limit=100_000)
         summary = summarise(demo.wired.queries, deliveries, REPOSITORY)
+        summary["untrained"] = demo.untrained
         summary["memory_mb"] = round(demo.most_memory / 1e6)
         summary["seconds"] = round(time.monotonic() - began, 1)
     (home / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -434,6 +447,8 @@ def show(summary: Mapping[str, Any], home: Path) -> None:
         lines.add_row("  repeated", f"{duplicate['release']} was told {duplicate['delivered']} times, with {effects}")
     if summary["recovered_job"]:
         lines.add_row("  never told", f"the end of {summary['recovered_release']}'s test job: the reconciler found it")
+    if summary["untrained"]:
+        lines.add_row("  untrained", "\n".join(summary["untrained"]))
     failed = [f"{circuit} {verdict}" for circuit, verdict in summary["quality"].items() if verdict != "passed"]
     lines.add_row("  quality", "\n".join(failed) or "the newest readings of every sensor passed")
     most = f"{summary['max_parallel_training']} trainings at once, {summary['memory_mb']} MB of memory"
@@ -441,11 +456,24 @@ def show(summary: Mapping[str, Any], home: Path) -> None:
     lines.add_row("  predictions", f"{len(summary['predictions'])} files, one for each circuit that serves")
     console.print(f"\n[bold]{summary['circuits']} circuits in {summary['seconds']:.0f} s[/bold]")
     console.print(lines)
+    _show_models(console, summary["models"])
     if summary["predictions"]:
         _show_forecast(console, summary["predictions"][0])
     console.print("\n[bold]Next[/bold]")
     console.print(f"  {shown(home / 'summary.json')} has all of this, {shown(home / 'lake')} the data.")
-    console.print("  make up   keeps the same app running for you: train, approve, look around.")
+    console.print("  make up DEMO=1   goes on with this fleet: its pages, approvals, rollback.")
+    console.print("  make up          begins an empty one and keeps it running: train, approve.")
+
+
+def _show_models(console: Console, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """How good each model is, the best first."""
+    table = Table("model", "mae", "naive's mae", "skill", "in interval", box=None, padding=(0, 2), header_style="")
+    for model, measured in sorted(models.items(), key=lambda one: -one[1]["skill"]):
+        errors = (f"{measured[name]:.3g}" for name in ("mae", "naive_mae"))
+        skill = f"{measured['skill']:+.0%}" if measured["skill"] > -1 else "below -100%"
+        table.add_row(model, *errors, skill, f"{measured['interval_coverage']:.0%}")
+    console.print("\n  Backtests: errors in standard deviations of the target, intervals made for 90 %:")
+    console.print(Padding(table, (0, 0, 0, 2)))
 
 
 def _show_forecast(console: Console, file: str) -> None:

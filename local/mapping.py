@@ -19,7 +19,7 @@ import polars as pl
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from local.configuration import NewCircuit, write_configuration
-from shared.configuration import KEY_COLUMNS, ColumnName, FeatureColumn, Fleet, Frozen, Policy
+from shared.configuration import KEY_COLUMNS, ColumnName, FeatureColumn, Fleet, Frozen
 from shared.yaml_documents import YamlDocument, YamlReader
 
 CIRCUITS_PER_PLANT = 20  # as many deployments as a batch endpoint takes
@@ -124,12 +124,13 @@ def map_readings(
     landing: Path | str,
     config_folder: Path | str,
     last_date: date,
-    policy: Policy,
+    like: Fleet,
 ) -> MappingReport:
     """Write landing files and a configuration folder for the files that the mapping names.
 
     Every sensor is moved forward by whole days so that its last reading falls on `last_date` (UTC), and averaged to
-    hours. Training ends with the day before. Raises ConfigurationError for the mapping file and MappingError for files.
+    hours. Training ends with the day before. `like`: whose rules and environments the configuration takes over. Raises
+    ConfigurationError for the mapping file and MappingError for files.
     """
     features: dict[str, FeatureColumn] = {}
     circuits: list[NewCircuit] = []
@@ -161,7 +162,7 @@ def map_readings(
                     impossible_times=counts.impossible_times,
                 )
             )
-    return MappingReport(write_configuration(config_folder, policy, features, circuits), tuple(sensors))
+    return MappingReport(write_configuration(config_folder, like, features, circuits), tuple(sensors))
 
 
 def read_mapping(folder: Path | str, mapping_file: Path | str) -> list[tuple[Path, FileMapping]]:

@@ -16,6 +16,7 @@ from shared.domain.training import TRAINING
 from shared.queries import PAGE_SIZES, Listing, Queries
 from shared.subscriptions import MODEL_REGISTERED, RUN_COMPLETED, RUN_STATUS_CHANGED
 
+MEASURED = ("mae", "naive_mae", "skill", "interval_coverage")
 Line = Mapping[str, Any]
 Histories = Mapping[str, Sequence[Line]]
 """Every line of every release's history, by release id."""
@@ -25,6 +26,7 @@ def summarise(queries: Queries, deliveries: Sequence[Delivery], root: Path) -> d
     """The summary; `root` is the folder that the paths of predictions are relative to."""
     circuits = [str(circuit["id"]) for circuit in every(queries.circuits)]
     releases = [release for circuit in circuits for release in queries.releases_of(circuit)]
+    whole = [release for one in releases if (release := queries.release(one["id"]))]
     histories = {release["id"]: queries.history(release["circuit"], RELEASE, release["id"]) for release in releases}
     trainings = [run for circuit in circuits for run in queries.ended(circuit, TRAINING)]
     scorings = [run for circuit in circuits for run in queries.ended(circuit, SCORING)]
@@ -37,6 +39,7 @@ def summarise(queries: Queries, deliveries: Sequence[Delivery], root: Path) -> d
             for phase in (Phase.LIVE, Phase.REJECTED, Phase.FAILED, Phase.SUPERSEDED)
         },
         "reasons": {release["id"]: release["reason"] for release in releases if release["reason"]},
+        "models": {release["id"]: backtest for release in whole if (backtest := measured(release["tags"]))},
         "predictions": published(scorings, root),
         "quality": newest_verdicts(check for circuit in circuits for check in queries.ended(circuit, QUALITY)),
         "duplicate_event": most_delivered(deliveries, histories),
@@ -55,6 +58,13 @@ def every(listed: Callable[[int, str | None], Listing]) -> Iterator[Mapping[str,
         continuation = listing.continuation
         if continuation is None:
             return
+
+
+def measured(tags: Mapping[str, str]) -> dict[str, float | str]:
+    """What the backtest measured of a model, as its tags tell; nothing of a model that does not tell all of it."""
+    if not {*MEASURED, "naive"} <= tags.keys():
+        return {}
+    return {"naive": tags["naive"]} | {name: float(tags[name]) for name in MEASURED}
 
 
 def published(scorings: Iterable[Mapping[str, Any]], root: Path) -> list[str]:

@@ -24,6 +24,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from local.azurite import AzuriteError
+from local.environments import register_environment
 from local.platform.data_assets import FolderDataAssets
 from local.platform.settings import configurations_in, data_assets_in
 from local.ports import PortTaken
@@ -51,7 +52,7 @@ from shared.configuration import CircuitConfig, ConfigurationError, Fleet, load_
 from shared.domain.lake import ETL, EtlPhase
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.training import Phase, TrainingRun
-from shared.domain.values import ENVIRONMENT, Stage, version_numbers
+from shared.domain.values import version_numbers
 from shared.errors import FleetError
 from shared.settings import SettingsError
 from shared.training_build import Change as TrainedChange
@@ -60,7 +61,6 @@ from shared.wiring import Wired, wire
 
 OUT = REPOSITORY / ".local" / "build"
 LOOK_SECONDS = 1.0
-ENVIRONMENT_VERSIONS = f"workspaces/{Stage.DEV}/environments/{ENVIRONMENT}/versions"
 
 
 class BuildStopped(Exception):
@@ -284,8 +284,7 @@ class Build:
         used = {plan.fleet.circuits[key].training.environment_version for key in plan.circuits}
         for version in sorted({*used, *plan.environments}, key=version_numbers):
             spec = plan.fleet.environment(version)
-            tags = spec.tags(plan.change.commit, plan.change.pull_request)
-            new = platform.put(f"{ENVIRONMENT_VERSIONS}/{version}", {"tags": tags})
+            new = register_environment(platform, spec, plan.change.commit, plan.change.pull_request)
             print(f"  {spec.reference} {'registered' if new else 'exists'}")
 
     # ------------------------------------------------------------------------------------------------ 4 training

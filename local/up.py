@@ -1,9 +1,13 @@
-"""`make up`: the same app, staying up, over plants that go on delivering readings. Ctrl-C stops it, state is kept."""
+"""`make up`: the same app, staying up, over plants that go on delivering readings. Ctrl-C stops it, state is kept.
+
+The plants are simulated, or somebody's own files through a mapping, or those that a demonstration left.
+"""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import re
 import signal
 import sys
 import time
@@ -14,8 +18,10 @@ from types import FrameType
 
 from rich.console import Console
 
+from local import demo
 from local.azurite import AzuriteError
 from local.issuer import BadPeopleFile
+from local.mapping import MappingError, map_readings
 from local.ports import PortTaken, configured_port
 from local.readings import write_readings
 from local.runtime import REPOSITORY, LocalRuntime, RuntimeFailed, only_one, shown
@@ -26,6 +32,7 @@ from shared.settings import SettingsError
 from shared.wiring import wire
 
 HOME = REPOSITORY / ".local" / "up"
+OWN_HOME = REPOSITORY / ".local" / "own"
 PORT = 7071
 TRAINER, APPROVER = "dana@plant.example", "erik@plant.example"
 HISTORY = timedelta(days=180)
@@ -78,6 +85,15 @@ class Plants:
         return min(first, hour) - HISTORY
 
 
+SIMULATED = re.compile(r"\d{8}T\d{4}_\d{8}T\d{4}")
+
+
+def plants_of(fleet: Fleet, landing: Path) -> Plants | None:
+    """The plants that go on delivering there; None for somebody's own readings, which end where they end."""
+    simulated = all(SIMULATED.fullmatch(file.stem) for file in landing.glob("*/*.parquet"))
+    return Plants(fleet, landing) if simulated else None
+
+
 def _window(file: Path) -> tuple[datetime, datetime]:
     start, end = (datetime.strptime(part, "%Y%m%dT%H%M").replace(tzinfo=UTC) for part in file.stem.split("_"))
     return start, end
@@ -103,12 +119,13 @@ def stop_once() -> None:
         signal.signal(each, stop)
 
 
-def stay_up(runtime: LocalRuntime, plants: Plants, say: Callable[[str], None]) -> None:
+def stay_up(runtime: LocalRuntime, plants: Plants | None, say: Callable[[str], None]) -> None:
     """Keep the host alive and the readings coming until Stopped; raises RuntimeFailed, AzuriteError for a dead part."""
     ended: list[float] = []
     while True:
         time.sleep(LOOK_SECONDS)
-        plants.deliver(datetime.now(UTC))
+        if plants:
+            plants.deliver(datetime.now(UTC))
         if runtime.host_has_ended():
             ended = [at for at in ended if time.monotonic() - at < RESTART_SECONDS] + [time.monotonic()]
             if len(ended) <= RESTARTS:
@@ -128,19 +145,32 @@ def run(home: Path, config: Path) -> None:
     home.mkdir(parents=True, exist_ok=True)
     with only_one(home):  # before the port is asked for, which the other one holds
         port = configured_port("FLEET_PORT", "the app", default=PORT)
-    plants = Plants(fleet, home / "landing")
+    plants = plants_of(fleet, home / "landing")
     say("Storage, Event Grid, token issuer, model platform and the app start ...")
     with LocalRuntime(home, config, home / "landing", port=port) as runtime:
-        plants.deliver(datetime.now(UTC))
+        if plants:
+            plants.deliver(datetime.now(UTC))
         if wire(runtime.environment).queries.root(LAKE) is None:
             say("The first readings are merged into the table ...")
             runtime.run_function("run_etl")
-        console.print(welcome(runtime, fleet))
+        console.print(welcome(runtime, fleet, goes_on=plants is not None))
         stay_up(runtime, plants, say)
 
 
-def welcome(runtime: LocalRuntime, fleet: Fleet) -> str:
+def take_own(home: Path, readings: Path, mapping: Path) -> Path:
+    """The configuration of somebody's own readings, mapped into `home` once. Raises MappingError."""
+    config = home / "config"
+    if config.exists():
+        print(f"{shown(home)} holds these readings from before; delete it to read {shown(readings)} anew.")
+    else:
+        today, like = datetime.now(UTC).date(), load_fleet(REPOSITORY / "config")
+        print(map_readings(readings, mapping, home / "landing", config, today, like))
+    return config
+
+
+def welcome(runtime: LocalRuntime, fleet: Fleet, goes_on: bool) -> str:
     """What there is and what can be done with it, in lines of 80 columns that can be copied."""
+    arrive = "arrive every hour" if goes_on else f"yours; more of them go to {shown(runtime.landing)}"
     names = {person.username: ", ".join(person.groups) or "in no group" for person in runtime.services.issuer.people}
     people = "\n".join(f"  {username:<22}{groups}" for username, groups in names.items())
     first = next(iter(fleet.circuits))
@@ -149,10 +179,10 @@ def welcome(runtime: LocalRuntime, fleet: Fleet) -> str:
 
   dashboard    {runtime.url}/api/dashboard
   circuits     {len(fleet)}, configured in {shown(runtime.config)}
-  readings     arrive every hour; the ETL runs at minute 5 of every third hour
+  readings     {arrive}; the ETL runs at minute 5 of every third hour
   state        {shown(runtime.home)}
   logs         {shown(runtime.logs)}/host.log, platform.log
-  stop         Ctrl-C; make up goes on where it was
+  stop         Ctrl-C; the same command goes on where it was
 
 [bold]Who can sign in[/bold] (without a password: on this machine only)
 {people}
@@ -180,21 +210,37 @@ def _option_of(home: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make up", description=__doc__)
-    parser.add_argument("--home", type=Path, default=HOME, help=f"where state is kept (default: {shown(HOME)})")
+    parser.add_argument("--home", type=Path, help=f"where state is kept (default: {shown(HOME)})")
     parser.add_argument("--config", type=Path, default=REPOSITORY / "config", help="configuration folder")
+    parser.add_argument("--data", type=Path, help="a folder of your own CSV or Parquet files")
+    parser.add_argument("--mapping", type=Path, help="how to read them: a mapping file, see docs/examples/mappings")
+    parser.add_argument("--demo", action="store_true", help="go on with what make demo left")
     given = parser.parse_args(arguments)
+    if bool(given.data) != bool(given.mapping):
+        parser.error("DATA and MAPPING belong together: make up DATA=folder MAPPING=file.yml")
+    if given.demo and (given.data or not (demo.HOME / "config").is_dir()):
+        parser.error(
+            "there is no demonstration to go on with, or DATA is given as well: make demo, then make up DEMO=1"
+        )
+    home = given.home or (demo.HOME if given.demo else OWN_HOME if given.data else HOME)
     logging.disable(logging.INFO)
     stop_once()
     try:
-        run(given.home.resolve(), given.config.resolve())
+        config = given.config
+        if given.demo:
+            config = home / "config"
+        elif given.data:
+            config = take_own(home.resolve(), given.data, given.mapping)
+        run(home.resolve(), config.resolve())
     except Stopped:
-        print("\nStopped; make up goes on from here.")
+        print("\nStopped; the same command goes on from here.")
         return 0
     except (
         AzuriteError,
         BadPeopleFile,
         ConfigurationError,
         FleetError,
+        MappingError,
         OSError,
         PortTaken,
         RuntimeFailed,

@@ -61,7 +61,7 @@ def real_series(folder: Path) -> dict[str, Backtest]:
         folder / "landing",
         folder / "config",
         date(2026, 11, 24),
-        load_fleet(ROOT / "config").policy,
+        load_fleet(ROOT / "config"),
     )
     fleet, table = report.fleet, str(folder / "sensor_data")
     run_etl(folder / "landing", table, "bench", fleet.policy, fleet)

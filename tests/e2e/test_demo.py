@@ -118,6 +118,14 @@ def test_every_circuit_has_a_first_quality_verdict(played: Played) -> None:
     assert all(re.match(r"passed|failed: |cannot say: ", verdict) for verdict in played.summary["quality"].values())
 
 
+def test_it_says_how_good_each_model_is_beside_the_naive_forecast(played: Played) -> None:
+    models = played.summary["models"]
+    assert set(models) >= set(played.summary["live"])
+    for release in played.summary["live"]:
+        assert models[release]["mae"] < models[release]["naive_mae"]
+        assert re.search(rf"^ *{release} .*\+\d+%", played.output, re.MULTILINE)
+
+
 def test_it_says_how_long_it_took_and_takes_less_than_four_gigabytes(played: Played) -> None:
     assert played.summary["seconds"] > 0
     assert 300 < played.summary["memory_mb"] < 4000
@@ -127,7 +135,7 @@ def test_what_it_prints_fits_eighty_columns_and_says_what_comes_next(played: Pla
     prose = [line for line in played.output.splitlines() if shown(played.home) not in line]
     assert [line for line in prose if len(line.rstrip()) > 80] == []
     assert len(re.findall(r"^\d\. ", played.output, re.MULTILINE)) == 5
-    assert "make up" in played.output and "summary.json" in played.output
+    assert "make up DEMO=1" in played.output and "summary.json" in played.output
     assert "Traceback" not in played.output
 
 

@@ -16,7 +16,7 @@ from shared.configuration import ConfigurationError, load_fleet
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs/examples/mappings"
 REFERENCE_DIR = ROOT / os.environ.get("REFERENCE_DIR", "../shared")
-POLICY = load_fleet(ROOT / "config").policy
+SAMPLE = load_fleet(ROOT / "config")
 LAST = date(2026, 11, 24)
 
 
@@ -24,7 +24,7 @@ def mapped(tmp_path: Path, mapping: Path | str, folder: Path | None = None) -> M
     if isinstance(mapping, str):
         (tmp_path / "mapping.yml").write_text(mapping)
         mapping = tmp_path / "mapping.yml"
-    return map_readings(folder or tmp_path, mapping, tmp_path / "landing", tmp_path / "config", LAST, POLICY)
+    return map_readings(folder or tmp_path, mapping, tmp_path / "landing", tmp_path / "config", LAST, SAMPLE)
 
 
 def landing(tmp_path: Path, circuit: str = "P001_C001") -> pl.DataFrame:
