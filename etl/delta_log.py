@@ -106,6 +106,18 @@ def newest_version(table_uri: str) -> int | None:
         return None
 
 
+def first_day(table_uri: str) -> date | None:
+    """The first UTC day that the table has readings of, from its log alone; None while there is no table."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    try:
+        partitions = DeltaTable(table_uri, storage_options=storage_options(table_uri)).partitions()
+    except TableNotFoundError:
+        return None
+    return min((date.fromisoformat(str(partition["date"])) for partition in partitions), default=None)
+
+
 def newest_table_id(table_uri: str) -> str | None:
     """The table's id, or None while there is no table."""
     from deltalake import DeltaTable

@@ -458,6 +458,11 @@ def start_test_inference(command: m.StartTestInference, at: Handling) -> m.Event
 
 @handles(m.StartScoring)
 def start_scoring(command: m.StartScoring, at: Handling) -> m.Event:
+    """The last look before the effect: while an attempt waited, another pair may have come to serve."""
+    circuit = _load_wanted(command, at).root
+    assert isinstance(circuit, Circuit)
+    if circuit.serving != command.pair:
+        return m.ScoringOvertaken.of(command, error=f"{command.pair} serves no more")
     return _score(command, Stage.PRODUCTION, at)
 
 

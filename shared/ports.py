@@ -358,6 +358,10 @@ class Lake(Protocol):
         """
         ...
 
+    def first_day(self) -> date | None:
+        """The first UTC day that the table has readings of; None while there is no table."""
+        ...
+
     def order_upkeep(self, run_id: str, table_id: str, spare: Collection[int]) -> None:
         """Write down, where the upkeep run looks for it, which versions of the table have to stay readable."""
         ...

@@ -13,6 +13,7 @@ from shared.domain import messages as m
 from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import fill_id
 from shared.domain.machine import Verdict
+from shared.domain.retention import Kept
 from shared.domain.scoring import scoring_id
 from shared.errors import Invalid
 from shared.ledger import Ledger
@@ -75,8 +76,15 @@ class Rescoring:
         return scoring_id(circuit, origin, number), self._application.advance(event)
 
     def _origin(self, root: str, day: date) -> datetime:
-        """The day's forecast origin, which must not be in the future."""
-        newest = self._application.directory.rules(root).origin(self._application.ports.clock.now())
+        """The day's forecast origin: not in the future, nor before the first readings or what the ledger keeps."""
+        directory, now = self._application.directory, self._application.ports.clock.now()
+        newest, kept = directory.rules(root).origin(now), directory.retention.before(Kept.LEDGER, now)
         if day > newest.date():
             raise Invalid("day", f"is {day}, and its forecast origin has not come", f"{newest:%Y-%m-%d} or before")
+        if day < kept:
+            allowed = f"{kept} to {newest:%Y-%m-%d}"
+            raise Invalid("day", f"is {day}, and the ledger keeps {directory.retention.ledger_days} days", allowed)
+        first = self._application.ports.lake.first_day()
+        if first is not None and day < first:
+            raise Invalid("day", f"is {day}, and there are no readings before {first}", f"{first} to {newest:%Y-%m-%d}")
         return newest.replace(year=day.year, month=day.month, day=day.day)

@@ -7,7 +7,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from shared.domain.monitoring.messages import Finding
@@ -195,6 +195,7 @@ class SimulatedLake:
         self.commits: list[Mapping[str, Any]] = []
         self.foreign: dict[tuple[str, int], Mapping[str, datetime]] = {}
         """Newest readings by sensor of the commits that somebody else made."""
+        self.first_readings: date | None = None
         self.orders: dict[str, tuple[str, frozenset[int]]] = {}
         """What upkeep runs were told to spare: the table's id and its versions."""
         self.upkeeps: dict[str, Mapping[str, Any]] = {}
@@ -278,6 +279,9 @@ class SimulatedLake:
 
     def newest_readings(self, table_id: str, version: int) -> Mapping[str, datetime]:
         return self.foreign[table_id, version] if table_id == self.table_id else {}
+
+    def first_day(self) -> date | None:
+        return self.first_readings
 
     def order_upkeep(self, run_id: str, table_id: str, spare: Collection[int]) -> None:
         self.orders[run_id] = (table_id, frozenset(spare))

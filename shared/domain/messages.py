@@ -868,7 +868,7 @@ class LateReadingsDue(ScoringDue):
 
 
 class ScoringCalledOff(Consequence):
-    """The pair that scores was taken out of production."""
+    """The pair that scores was taken out of production, or nothing serves any more."""
 
     reason: str
 
@@ -930,6 +930,10 @@ class ScoringRefused(Outcome):
 
 class ScoringAttemptFailed(OperationFailed):
     """An attempt's machinery broke and another attempt is allowed."""
+
+
+class ScoringOvertaken(OperationFailed):
+    """What serves changed before the attempt had ended: the day is scored with what serves now."""
 
 
 class QualityChecked(Consequence):

@@ -41,6 +41,7 @@ TABLE: Table = {
     (Phase.SCORING, m.ScoringVerified): Then(Phase.SCORED, clears=(Cause.SCORING, Cause.MISSING_DAY)),
     (Phase.SCORING, m.ScoringRefused): Then(Phase.FAILED, raises=_FAILED),
     (Phase.SCORING, m.ScoringAttemptFailed): Then(Phase.SCORING, later=(m.StartScoring,)),
+    (Phase.SCORING, m.ScoringOvertaken): Then(Phase.SCORING, later=(m.StartScoring,)),
     (Phase.SCORING, m.OperationFailed): Then(Phase.ERRORED, raises=_FAILED),
     (Phase.SCORING, m.CommandPoisoned): Then(Phase.ERRORED, (m.CancelOperation,), raises=_FAILED),
     (Phase.SCORING, m.DeadlinePassed): Then(Phase.ERRORED, (m.CancelOperation,), raises=_FAILED),
@@ -90,7 +91,7 @@ SCORING = Kind(
     table=TABLE,
     ends=frozenset({Phase.SCORED, Phase.FAILED, Phase.ERRORED, Phase.MISSED, Phase.CALLED_OFF}),
     deadlines={Phase.WAITING_FOR_READINGS: timedelta(hours=18), Phase.SCORING: timedelta(hours=6)},
-    new_attempts=(m.ScoringAttemptFailed,),
+    new_attempts=(m.ScoringAttemptFailed, m.ScoringOvertaken),
 )
 
 

@@ -260,6 +260,9 @@ def test_the_newest_readings_of_a_strangers_commit_are_read_from_its_days_alone(
     identity = str(DeltaTable(table).metadata().id)
     assert lake_port.newest_readings(identity, 2)["SENSOR_NEW"] == moment
     assert lake_port.newest_readings("made anew since", 2) == {}
+    first = min(path.name.removeprefix("date=") for path in Path(table).glob("date=*"))
+    assert f"{lake_port.first_day()}" == first
+    assert UriLake(f"{lake}/elsewhere").first_day() is None
     with pytest.raises(Permanent, match="version 9 cannot be read"):
         lake_port.newest_readings(identity, 9)
 

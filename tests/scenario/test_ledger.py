@@ -278,6 +278,11 @@ def test_a_day_from_before_anything_served_can_be_scored_too(serving: World) -> 
 def test_what_cannot_be_scored_is_refused_with_what_would_help(world: World) -> None:
     with pytest.raises(Invalid, match="day: is 2026-01-31, and its forecast origin has not come"):
         rescoring(world).score(CIRCUIT, date(2026, 1, 31), ERIK)
+    with pytest.raises(Invalid, match="day: is 1900-01-01, and the ledger keeps 400 days"):
+        rescoring(world).fill(date(1900, 1, 1), ERIK)
+    world.lake.first_readings = date(2026, 1, 3)
+    with pytest.raises(Invalid, match="there are no readings before 2026-01-03"):
+        rescoring(world).score(CIRCUIT, date(2026, 1, 2), ERIK)
     world.commit(newest=world.at(hour=3))
     world.run(minutes=5)
     _, nothing = rescoring(world).score(CIRCUIT, world.now().date(), ERIK)

@@ -150,7 +150,8 @@ def test_a_day_that_breaks_every_attempt_is_errored_and_people_hear_of_it(servin
     run = world.scoring()
     assert run is not None and run.phase == Phase.ERRORED
     assert started(world, since=today) == 3
-    assert list(world.topic.alerts().values()) == [run.reason] and "broke" in run.reason
+    assert list(world.topic.alerts().values()) == [f"no forecast from 2026-01-31: {run.reason}"]
+    assert "broke" in run.reason
     world.commit()
     world.run(hours=2)
     assert started(world, since=today) == 3, "a day that has ended is not begun again"
@@ -176,6 +177,22 @@ def test_each_attempt_takes_the_newest_readings(serving: World) -> None:
     world.run(hours=1)
     run = world.scoring()
     assert run is not None and (run.attempt, run.delta_version) == (2, newest) and newest > first
+
+
+@pytest.mark.parametrize("minutes", [1, 60], ids=["before its next attempt", "under way"])
+def test_a_scoring_whose_model_was_replaced_is_made_with_what_serves_now(serving: World, minutes: int) -> None:
+    world = serving
+    world.bring_to_ready_for_production(2)
+    world.fate(SCORING, Fate(minutes=minutes, state=FAILS.state))
+    world.fate(PRODUCTION_DEPLOYMENT, Fate(minutes=1))
+    world.commit()
+    world.run(minutes=2)
+    world.approve(f"{CIRCUIT}:2")
+    world.run(hours=2)
+    run = world.scoring()
+    assert run is not None and (run.phase, run.pair) == (Phase.SCORED, world.release(f"{CIRCUIT}:2").pair)
+    events = [line["event"] for line in world.history(CIRCUIT, run.id)]
+    assert "ScoringOvertaken" in events and "scoring" not in str(world.topic.alerts())
 
 
 def test_a_scoring_job_whose_event_never_comes_is_found_by_the_look(serving: World) -> None:
@@ -236,7 +253,7 @@ def test_missing_readings_are_waited_for_people_are_told_and_scored_when_they_co
     run = world.scoring()
     assert run is not None and run.phase == Phase.WAITING_FOR_READINGS
     assert run.reason == f"the newest reading is of {world.at(hour=6, day=-1)}, before the origin {world.at(hour=0)}"
-    assert list(world.topic.alerts().values()) == [run.reason]
+    assert list(world.topic.alerts().values()) == [f"no forecast from 2026-01-31: {run.reason}"]
     world.run_until(world.at(hour=15))
     world.commit()
     world.run(minutes=30)

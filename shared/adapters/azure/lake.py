@@ -72,6 +72,16 @@ class UriLake:
         except (CommitNotFound, CommitUnreadable, DeltaError) as error:
             raise Permanent(f"the readings of version {version} cannot be read: {error}") from error
 
+    def first_day(self) -> date | None:
+        from deltalake.exceptions import DeltaError
+
+        from etl.delta_log import first_day
+
+        try:
+            return first_day(self.table_uri)
+        except DeltaError as error:
+            raise Permanent(f"the days of {self.table_uri} cannot be read: {error}") from error
+
     def order_upkeep(self, run_id: str, table_id: str, spare: Collection[int]) -> None:
         from etl.upkeep_documents import UpkeepOrder
 

@@ -66,17 +66,22 @@ class Scorings(Part[ScoringRun]):
 
     def outcome(self, run: ScoringRun, event: m.Outcome) -> m.Event:
         expect_look(run.operation, event)
-        failed: m.Event = event
-        if isinstance(event, m.ScoringRefused) and run.pair != self.root.serving:
-            error = f"the pair that serves changed meanwhile ({'; '.join(event.problems)})"
-            failed = m.OperationFailed(**event.model_dump(include=set(m.Outcome.model_fields)), error=error)
-        if isinstance(failed, m.OperationFailed) and run.attempt < self.rules.scoring_attempts:
-            return m.ScoringAttemptFailed(**failed.model_dump())
+        if not isinstance(event, (m.ScoringRefused, m.OperationFailed)):
+            return event
+        why = event.error if isinstance(event, m.OperationFailed) else "; ".join(event.problems)
+        if self.root.serving is None:
+            return m.ScoringCalledOff(root=self.root.id, reason=f"nothing serves {self.root.id} any more ({why})")
+        if run.pair != self.root.serving or self.root.desired != self.root.serving:
+            error = f"what serves changed meanwhile ({why})"
+            return m.ScoringOvertaken(**event.model_dump(include=set(m.Outcome.model_fields)), error=error)
+        if isinstance(event, m.OperationFailed) and run.attempt < self.rules.scoring_attempts:
+            return m.ScoringAttemptFailed(**event.model_dump())
         return event
 
     def moved(self, run: ScoringRun, event: m.Event, then: Then, begun: bool) -> ScoringRun:
         changed: dict[str, Any] = {"operation": operated(run.operation, event, self.now)}
-        if isinstance(event, (*BEGINNINGS, m.ScoringAttemptFailed)):
+        again = isinstance(event, (m.ScoringAttemptFailed, m.ScoringOvertaken))
+        if again or isinstance(event, BEGINNINGS):
             # Each attempt takes what serves and the newest readings at its own start.
             changed |= {
                 "pair": self.root.serving,
@@ -87,9 +92,14 @@ class Scorings(Part[ScoringRun]):
             }
         if isinstance(event, BEGINNINGS) or run.phase == Phase.MISSED:
             self._close(run.origin)
+        if isinstance(event, (m.ScoringAttemptFailed, m.ScoringOvertaken)):
+            changed |= {"reason": event.error, "partial": False}
         if isinstance(event, m.ScoringAttemptFailed):
-            changed |= {"attempt": run.attempt + 1, "reason": event.error, "partial": False}
+            changed["attempt"] = run.attempt + 1
         return run.model_copy(update=changed)
+
+    def says(self, run: ScoringRun) -> str:
+        return f"no forecast from {run.origin:%Y-%m-%d}: {run.reason or run.phase}"
 
     def settle(self, run: ScoringRun, event: m.Event) -> None:
         stands = self.root.forecast
@@ -159,7 +169,7 @@ class Scorings(Part[ScoringRun]):
 
     def delay(self, item: ScoringRun) -> timedelta:
         if item.operation is None:
-            return backoff(item.attempt - 2, self.rules.retry_after, timedelta(hours=1))
+            return backoff(max(item.attempt - 2, 0), self.rules.retry_after, timedelta(hours=1))
         return backoff(item.operation.looks, self.rules.first_job_look, self.rules.longest_look)
 
     def _daily(self, event: m.DailyScoringChecked) -> list[Line]:

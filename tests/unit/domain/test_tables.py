@@ -378,7 +378,7 @@ DECIDED = {
         - | LateReadingsDue, ScoringDue, ScoringOverdue, ScoringRequested, ScoringSkipped, VerificationDue
         waiting for readings | DeadlinePassed, ReadingsArrived, ScoringCalledOff
         scoring | CommandPoisoned, DeadlinePassed, OperationFailed, OperationStarted, ReadingsCameLate,
-            ScoringAttemptFailed, ScoringCalledOff, ScoringRefused, ScoringVerified, StillRunning
+            ScoringAttemptFailed, ScoringCalledOff, ScoringOvertaken, ScoringRefused, ScoringVerified, StillRunning
         scored | ReadingsCameLate
     """,
     "quality check": "- | QualityFailed, QualityFailedWithMost, QualityPassed, QualityUnknown",
