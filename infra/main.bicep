@@ -25,7 +25,10 @@ param alertEmails array
 param tokenAudience string
 @description('Entra groups and what they are called in config/policy.yml: {object id}={name}, with commas.')
 param tokenGroups string
-param operatorGroups string = 'ML-Engineers'
+@description('Groups, and the app role of programs, that operate the fleet.')
+param operatorGroups string = 'ML-Engineers, Fleet-Operators'
+@description('Application id of the registration that signs people in to the dashboard; empty: the app\'s own.')
+param signInClient string = ''
 
 @allowed([
   'product'
@@ -733,6 +736,7 @@ module app 'modules/function_app.bicep' = {
       TOKEN_AUDIENCE: tokenAudience
       TOKEN_KEYS_URI: '${environment().authentication.loginEndpoint}${tenant().tenantId}/discovery/v2.0/keys'
       TOKEN_GROUPS: tokenGroups
+      SIGN_IN_CLIENT: empty(signInClient) ? tokenAudience : signInClient
       OPERATOR_GROUPS: operatorGroups
       REGISTRY: registry.outputs.name
       COMPUTE_CLUSTER: 'batch-cluster'
@@ -955,6 +959,8 @@ output storageName string = appStorage.outputs.name
 output lakeName string = lake.outputs.name
 output synapseName string = synapse.outputs.name
 output appPrincipal string = identities.outputs.app.principal
+output operatePrincipal string = identities.outputs.operate.principal
+output breakGlassPrincipal string = identities.outputs.breakGlass.principal
 output deployPrincipal string = identities.outputs.deploy.principal
 @description('What pipelines/devops.yml needs of this estate: a file for scripts/set_up_devops.py --values.')
 output pipelines object = {

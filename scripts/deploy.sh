@@ -5,6 +5,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/infra.sh
 source "$here/infra.sh"
 
+OPERATOR_ROLE=Fleet-Operators
+GRAPH=https://graph.microsoft.com/v1.0
+
 usage() {
     cat <<TEXT
 Usage: scripts/deploy.sh ENVIRONMENT [--what-if | --dry-run | --yes] [--only PART] [--subscription ID]
@@ -21,7 +24,10 @@ Brings an environment of infra/parameters ($(known_environments)) to what this c
   --what-if          compile, show what would change, change nothing
   --dry-run          print the steps and their commands; Azure is not asked
   --yes              no confirmation: for pipelines, whose environment has an approval of its own
-  --only PART        one of infra, grants, app, etl, events; the environment must have been deployed before
+  --only PART        one of infra, grants, app, etl, events; the environment must have been deployed before. Or
+                     registration, which no other run does: it needs the directory role Application Administrator, and
+                     makes of the app registration tokenAudience what the app expects: sign-in to the dashboard, the app
+                     role $OPERATOR_ROLE, and that role for the pipelines' identities
   --subscription ID  where to deploy (default: Azure CLI's)
   --help             this text
 
@@ -30,7 +36,7 @@ is mended), 2 wrong use or a missing tool.
 TEXT
 }
 
-PARTS="infra grants app etl events"
+PARTS="infra grants app etl events registration"
 environment="" mode=ask only="" wanted_subscription=""
 while (($#)); do
     case "$1" in
@@ -71,7 +77,7 @@ run() { # COMMAND... -> run, or only shown
 }
 
 is_wanted() { # PART
-    [[ -z $only || $only == "$1" ]]
+    [[ $only == "$1" || (-z $only && $1 != registration) ]]
 }
 
 output() { # NAME -> an output of main.bicep
@@ -189,7 +195,44 @@ is_well() {
         "https://$(output appHost)/api/health"
 }
 
+registration() { # HOST -> what Microsoft Graph is to make of the app registration; its ids never change
+    jq --null-input --compact-output --arg host "$1" --arg audience "$(parameter tokenAudience)" --arg role "$OPERATOR_ROLE" '{
+        identifierUris: ["api://\($audience)"],
+        groupMembershipClaims: "SecurityGroup",
+        spa: {redirectUris: ["https://\($host)/api/dashboard"]},
+        api: {requestedAccessTokenVersion: 2, oauth2PermissionScopes: [{
+            id: "5b8f1d2a-0f5d-4f0e-9d6c-3a8e6f1f7c01", value: "access", type: "User", isEnabled: true,
+            adminConsentDisplayName: "Use the fleet", adminConsentDescription: "Use the fleet as the person who is signed in"}]},
+        appRoles: [{
+            id: "5b8f1d2a-0f5d-4f0e-9d6c-3a8e6f1f7c02", value: $role, isEnabled: true, allowedMemberTypes: ["Application"],
+            displayName: "Operate the fleet", description: "Orders what OPERATOR_GROUPS may; approves nothing"}]}'
+}
+
+register() {
+    say "registration"
+    local audience resource principal held
+    audience=$(parameter tokenAudience)
+    run az rest --method PATCH --url "$GRAPH/applications(appId='$audience')" --body "$(registration "$(output appHost)")"
+    if [[ $mode == dry-run ]]; then
+        resource="<its service principal>"
+    else
+        resource=$(az ad sp list --filter "appId eq '$audience'" --query '[0].id' --output tsv)
+        [[ -n $resource ]] || resource=$(az ad sp create --id "$audience" --query id --output tsv)
+    fi
+    for principal in "$(output operatePrincipal)" "$(output breakGlassPrincipal)"; do
+        held=0
+        if [[ $mode != dry-run ]]; then
+            held=$(az rest --method GET --url "$GRAPH/servicePrincipals/$resource/appRoleAssignedTo" \
+                --query "length(value[?principalId=='$principal'])" --output tsv)
+        fi
+        ((held > 0)) || run az rest --method POST --url "$GRAPH/servicePrincipals/$resource/appRoleAssignedTo" --output none \
+            --body "$(jq --null-input --compact-output --arg resource "$resource" --arg principal "$principal" \
+                '{resourceId: $resource, principalId: $principal, appRoleId: "5b8f1d2a-0f5d-4f0e-9d6c-3a8e6f1f7c02"}')"
+    done
+}
+
 remind() {
+    say "once, and after the app's name changed, by an Application Administrator: scripts/deploy.sh $environment --only registration"
     if [[ $(parameter approvalChannel product) == devops ]]; then
         say "approvals come from Azure DevOps: the secret devops-hook must be in $(output vaultUri) (docs/approvals.md)"
     fi
@@ -217,6 +260,7 @@ fi
 ! is_wanted grants || grant
 ! is_wanted app || publish_app
 ! is_wanted etl || upload_etl
+! is_wanted registration || register
 if is_wanted events; then
     subscribe
     is_well

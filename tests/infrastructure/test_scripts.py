@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -86,7 +87,7 @@ def test_wrong_use_is_refused_before_azure_is_asked(
     ("arguments", "said"),
     [
         (("dev", "--yes", "--dry-run"), "exclude each other"),
-        (("dev", "--only", "half"), "--only is 'half', not one of: infra grants app etl events"),
+        (("dev", "--only", "half"), "--only is 'half', not one of: infra grants app etl events registration"),
         (("dev", "--what-if", "--only", "app"), "--what-if shows infra and nothing of app"),
     ],
     ids=["both", "part", "what-if"],
@@ -136,6 +137,25 @@ def test_a_dry_run_shows_every_step_in_its_order_and_asks_azure_nothing(fake_az:
         "events",
         "deployment sub create",
     ]
+    assert not (tmp_path / "asked").exists()
+
+
+def test_the_app_registration_is_made_apart_and_as_the_app_expects_it(fake_az: str, tmp_path: Path) -> None:
+    done = run("deploy.sh", "prod", "--only", "registration", "--dry-run", path=fake_az)
+    assert done.returncode == 0, done.stderr
+    commands = [shlex.split(line) for line in done.stderr.splitlines() if line.startswith("  az ")]
+    assert [command[3] for command in commands] == ["PATCH", "POST", "POST"]
+    wanted = json.loads(commands[0][-1])
+    settings = estate("prod").parameters
+    assert wanted["identifierUris"] == [f"api://{settings['tokenAudience']}"]
+    assert wanted["api"]["requestedAccessTokenVersion"] == 2
+    assert wanted["spa"]["redirectUris"] == ["https://<appHost>/api/dashboard"]
+    (role,) = wanted["appRoles"]
+    site = estate("prod").only("Microsoft.Web/sites").body["properties"]["siteConfig"]
+    app = {one["name"]: one["value"] for one in site["appSettings"]}
+    assert role["value"] in app["OPERATOR_GROUPS"].split(", ")
+    assert app["SIGN_IN_CLIENT"] == app["TOKEN_AUDIENCE"] == settings["tokenAudience"]
+    assert {json.loads(command[-1])["appRoleId"] for command in commands[1:]} == {role["id"]}
     assert not (tmp_path / "asked").exists()
 
 
