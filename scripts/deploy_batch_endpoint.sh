@@ -35,21 +35,15 @@ and still to be reported.
 TEXT
 }
 
-circuit="" stage="" version="" digest="" comment="" wait_seconds=0 dry_run=false
-glass=false reason="" environment="" record=""
+circuit="" stage="" version="" digest="" comment="" environment=""
 while (($#)); do
     case "$1" in
-        --help | -h) usage; exit 0 ;;
-        --dry-run) dry_run=true; shift ;;
         --stage) require_value $# "$1"; stage=$2; shift 2 ;;
         --version) require_value $# "$1"; version=$2; shift 2 ;;
         --digest) require_value $# "$1"; digest=$2; shift 2 ;;
         --comment) require_value $# "$1"; comment=$2; shift 2 ;;
-        --wait) require_value $# "$1"; wait_seconds=$2; shift 2 ;;
         --environment) require_value $# "$1"; environment=$2; shift 2 ;;
-        --break-glass) require_value $# "$1"; glass=true; reason=$2; shift 2 ;;
-        --record) require_value $# "$1"; record=$2; shift 2 ;;
-        -*) wrong "unknown option $1" ;;
+        -*) shared_option "$@"; shift "$taken" ;;
         *)
             [[ -z $circuit ]] || wrong "one circuit at a time: $circuit, $1"
             circuit=$1
@@ -61,14 +55,10 @@ done
 [[ $stage == test || $stage == production ]] || wrong "--stage is '$stage', not test or production"
 [[ $version =~ ^[1-9][0-9]{0,8}$ ]] || wrong "--version is '$version', not a model version"
 [[ -z $digest || $digest =~ ^[0-9a-f]{64}$ ]] || wrong "--digest is '$digest', not the digest of evidence"
-[[ $wait_seconds =~ ^[0-9]{1,5}$ ]] || wrong "--wait is '$wait_seconds', not a number of seconds"
 
 if $glass; then
     [[ -n $environment ]] || wrong "--environment is missing: past the app, the pair has to be named whole"
-    arguments=(deploy "$circuit" --stage "$stage" --model "$version" --environment "$environment" --reason "$reason")
-    [[ -z $record ]] || arguments+=(--record "$record")
-    ! $dry_run || arguments+=(--dry-run)
-    past_the_app "${arguments[@]}"
+    past_the_app deploy "$circuit" --stage "$stage" --model "$version" --environment "$environment"
 fi
 [[ -z $environment ]] || wrong "--environment belongs to --break-glass: a release has the one that it was trained with"
 release="$circuit:$version"

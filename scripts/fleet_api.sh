@@ -19,10 +19,33 @@ require_value() { # NUMBER OF ARGUMENTS LEFT, OPTION
     (($1 > 1)) || wrong "$2 needs a value"
 }
 
-past_the_app() { # ARGUMENTS... -> becomes scripts/break_glass.py
-    local python="$fleet_scripts/../.venv/bin/python"
+# What scripts that order something share. In their loop over arguments: `-*) shared_option "$@"; shift "$taken" ;;`
+wait_seconds=0 dry_run=false glass=false reason="" record="" taken=0
+
+shared_option() { # ARGUMENTS LEFT... -> takes the first, and says in `taken` how many arguments it was
+    case "$1" in
+        --help | -h) usage; exit 0 ;;
+        --dry-run) dry_run=true; taken=1; return ;;
+        --wait | --break-glass | --record) require_value $# "$1" ;;
+        *) wrong "unknown option $1" ;;
+    esac
+    case "$1" in
+        --wait)
+            [[ $2 =~ ^[0-9]{1,5}$ ]] || wrong "--wait is '$2', not a number of seconds"
+            wait_seconds=$2
+            ;;
+        --break-glass) glass=true reason=$2 ;;
+        --record) record=$2 ;;
+    esac
+    taken=2
+}
+
+past_the_app() { # ARGUMENTS... -> becomes scripts/break_glass.py, with the options that it shares
+    local python="$fleet_scripts/../.venv/bin/python" arguments=("$@" --reason "$reason")
     [[ -x $python ]] || python=python3
-    exec "$python" "$fleet_scripts/break_glass.py" "$@"
+    [[ -z $record ]] || arguments+=(--record "$record")
+    ! $dry_run || arguments+=(--dry-run)
+    exec "$python" "$fleet_scripts/break_glass.py" "${arguments[@]}"
 }
 
 sign_in() {

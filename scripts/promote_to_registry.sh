@@ -30,17 +30,12 @@ the app, and still to be reported.
 TEXT
 }
 
-release="" digest="" comment="" wait_seconds=0 dry_run=false reason="" record="" glass=false
+release="" digest="" comment=""
 while (($#)); do
     case "$1" in
-        --help | -h) usage; exit 0 ;;
-        --dry-run) dry_run=true; shift ;;
         --digest) require_value $# "$1"; digest=$2; shift 2 ;;
         --comment) require_value $# "$1"; comment=$2; shift 2 ;;
-        --wait) require_value $# "$1"; wait_seconds=$2; shift 2 ;;
-        --break-glass) require_value $# "$1"; glass=true; reason=$2; shift 2 ;;
-        --record) require_value $# "$1"; record=$2; shift 2 ;;
-        -*) wrong "unknown option $1" ;;
+        -*) shared_option "$@"; shift "$taken" ;;
         *)
             [[ -z $release ]] || wrong "one release at a time: $release, $1"
             release=$1
@@ -50,13 +45,9 @@ while (($#)); do
 done
 [[ $release =~ ^$CIRCUIT_PATTERN:[1-9][0-9]{0,8}$ ]] || wrong "RELEASE is '$release', not like P001_C001:3"
 [[ -z $digest || $digest =~ ^[0-9a-f]{64}$ ]] || wrong "--digest is '$digest', not the digest of evidence"
-[[ $wait_seconds =~ ^[0-9]{1,5}$ ]] || wrong "--wait is '$wait_seconds', not a number of seconds"
 
 if $glass; then
-    arguments=(promote "${release%%:*}" --model "${release##*:}" --reason "$reason")
-    [[ -z $record ]] || arguments+=(--record "$record")
-    ! $dry_run || arguments+=(--dry-run)
-    past_the_app "${arguments[@]}"
+    past_the_app promote "${release%%:*}" --model "${release##*:}"
 fi
 sign_in
 if $dry_run; then

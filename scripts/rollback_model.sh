@@ -30,17 +30,12 @@ past the app, and still to be reported.
 TEXT
 }
 
-circuit="" reason="" version="" wait_seconds=0 dry_run=false glass=false record=""
+circuit="" version=""
 while (($#)); do
     case "$1" in
-        --help | -h) usage; exit 0 ;;
-        --dry-run) dry_run=true; shift ;;
         --reason) require_value $# "$1"; reason=$2; shift 2 ;;
         --version) require_value $# "$1"; version=$2; shift 2 ;;
-        --wait) require_value $# "$1"; wait_seconds=$2; shift 2 ;;
-        --break-glass) require_value $# "$1"; glass=true; reason=$2; shift 2 ;;
-        --record) require_value $# "$1"; record=$2; shift 2 ;;
-        -*) wrong "unknown option $1" ;;
+        -*) shared_option "$@"; shift "$taken" ;;
         *)
             [[ -z $circuit ]] || wrong "one circuit at a time: $circuit, $1"
             circuit=$1
@@ -50,15 +45,11 @@ while (($#)); do
 done
 [[ $circuit =~ ^$CIRCUIT_PATTERN$ ]] || wrong "CIRCUIT is '$circuit', not like P001_C001"
 [[ -z $version || $version =~ ^[1-9][0-9]{0,8}$ ]] || wrong "--version is '$version', not a model version"
-[[ $wait_seconds =~ ^[0-9]{1,5}$ ]] || wrong "--wait is '$wait_seconds', not a number of seconds"
 $dry_run || [[ ${#reason} -ge 3 ]] || wrong "--reason is missing or too short"
 
 if $glass; then
     [[ -z $version ]] || wrong "--version belongs to the app; past it, name a pair with scripts/deploy_batch_endpoint.sh"
-    arguments=(roll-back "$circuit" --reason "$reason")
-    [[ -z $record ]] || arguments+=(--record "$record")
-    ! $dry_run || arguments+=(--dry-run)
-    past_the_app "${arguments[@]}"
+    past_the_app roll-back "$circuit"
 fi
 sign_in
 if $dry_run; then
