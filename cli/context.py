@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import click
 
-from cli.screen import Screen, facts
+from cli.screen import Screen, facts, spelled
 from scripts.fleet_api import FleetApi
 from shared.domain.identifiers import REASON, Form
 
@@ -60,14 +60,18 @@ class Day(click.ParamType[date]):
 
 
 class Reason(click.ParamType[str]):
-    """Why a change is made."""
+    """Why a change is made, in so many characters at least."""
 
     name = "text"
 
+    def __init__(self, at_least: int = REASON.start) -> None:
+        self._taken = range(at_least, REASON.stop)
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value).strip()
-        if len(text) not in REASON:
-            self.fail(f"has {len(text)} characters; {REASON.start} to {REASON.stop - 1} are taken", param, ctx)
+        if len(text) not in self._taken:
+            taken = f"{self._taken.start} to {self._taken.stop - 1}"
+            self.fail(f"has {len(text)} characters; {taken} are taken", param, ctx)
         return text
 
 
@@ -138,8 +142,9 @@ def make(
         return at.api.post(path, change.key, **body)
     now = stands()
     document = {"dry_run": True, "request": f"POST /api/{path}", "body": dict(body), "now": now}
-    shown = facts([("would send", f"POST /api/{path}"), *body.items()])
-    at.screen.show(document, shown, facts([("now", ""), *now.items()]))
+    said = ((name, spelled(value)) for name, value in body.items())
+    shown = facts([("would send", f"POST /api/{path}"), *(line for line in said if line[1])])
+    at.screen.show(document, shown, facts([("now", ""), *((name, spelled(value)) for name, value in now.items())]))
     return None
 
 

@@ -13,7 +13,7 @@ from cli import approvals, circuits, doctor, environments, monitoring, operation
 from cli.context import At, Command, Group
 from scripts.fleet_api import DEFAULT_URL, ApiProblem, FleetApi
 
-DONE, REFUSED, WRONG_USE, NOT_PERMITTED, NO_ANSWER, NOT_IN_TIME = range(6)
+DONE, REFUSED, WRONG_USE, NOT_PERMITTED, NO_ANSWER, NOT_IN_TIME, NOT_COUNTED = range(7)
 EXIT_CODES = {
     DONE: "done, or shown",
     REFUSED: "refused, not found, or ended badly; with doctor: something is wrong",
@@ -21,6 +21,7 @@ EXIT_CODES = {
     NOT_PERMITTED: "not signed in, or not permitted",
     NO_ANSWER: "the app does not answer, or is broken",
     NOT_IN_TIME: "--wait is over, and it goes on",
+    NOT_COUNTED: "recorded, but an approval does not count",
 }
 INTERRUPTED = 130
 EPILOG = "Exit codes: " + "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items()) + "."

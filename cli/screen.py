@@ -110,6 +110,28 @@ def cell(value: Any) -> Text:
     return Text(text, style=STYLES.get(text, ""))
 
 
+def spelled(value: Any) -> str:
+    """A value in one line, however nested, without what is empty; nothing where all of it is."""
+    match value:
+        case {"model": _, "environment": _}:
+            rest = {name: each for name, each in value.items() if name not in ("model", "environment")}
+            return ", ".join(filter(None, (pair(value), spelled(rest))))
+        case Mapping():
+            named = ((name, spelled(each)) for name, each in value.items())
+            return ", ".join(f"{str(name).replace('_', ' ')} {text}" for name, text in named if text)
+        case str():
+            return value
+        case bool():
+            return "yes" if value else "no"
+        case None:
+            return ""
+        case Sequence():
+            return "; ".join(filter(None, map(spelled, value)))
+        case float():
+            return f"{value:.4g}"
+    return str(value)
+
+
 def pair(value: Mapping[str, Any] | None) -> str:
     """A model with its environment."""
     return f"model {value['model']} with {value['environment']}" if value else "nothing"

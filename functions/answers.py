@@ -107,11 +107,12 @@ class ProposalShown(Proposal):
 
 
 class ApprovalShown(Approval):
-    """An open gate, with whose it is."""
+    """An open gate, with whose it is, and why an approval of who reads this would not be taken or not count."""
 
     release: str
     circuit: str
     trained_by: str
+    would_not_count: str
 
 
 class Approvals(PageOf):
@@ -134,10 +135,14 @@ class ItemMoved(Moved):
 
 
 class Decided(Shown):
-    """What a person's decision about a gate moved; nothing where it had been recorded before."""
+    """What a person's decision about a gate moved; nothing where it had been recorded before.
+
+    `counts` is false for an approval that is recorded and does not count, and `note` says why.
+    """
 
     release: str
     recorded: tuple[Moved, ...]
+    counts: bool
     note: str
 
 
@@ -147,6 +152,7 @@ class GateDecided(Shown):
     approval: str
     status: int
     recorded: tuple[Moved, ...]
+    counts: bool
     note: str
 
 
@@ -752,7 +758,10 @@ class ActMoved(Shown):
 
 
 class Act(Shown):
-    """What a person did (UTC): an answer to a gate, an order, a scoring asked for, a dead letter replayed."""
+    """What a person did (UTC): an answer to a gate, an order, a scoring asked for, a dead letter replayed.
+
+    `counts` is false for an approval that was recorded and did not count; `note` says why, or what it waits for.
+    """
 
     at: datetime
     by: str
@@ -763,6 +772,8 @@ class Act(Shown):
     approval: str = ""
     reason: str = ""
     comment: str = ""
+    counts: bool = True
+    note: str = ""
 
 
 class Acts(PageOf):

@@ -66,16 +66,16 @@ class BatchBody(Body):
 
 
 @bp.get("approvals")
-def list_approvals(page: Page) -> Approvals:
-    """Open approvals with their evidence, oldest first."""
-    listing = wired().queries.approvals(page.size, page.continuation)
+def list_approvals(person: Caller, page: Page) -> Approvals:
+    """Open approvals with their evidence, oldest first, and whether yours would count."""
+    listing = wired().queries.approvals(person, page.size, page.continuation)
     return Approvals.model_validate({"approvals": listing.entries, "continuation": listing.continuation})
 
 
 @bp.get("approvals/{approval}")
-def show_approval(approval: ApprovalId) -> ApprovalShown:
-    """One open approval with its evidence."""
-    return ApprovalShown.model_validate(found(wired().queries.approval(approval), "open approval", approval))
+def show_approval(person: Caller, approval: ApprovalId) -> ApprovalShown:
+    """One open approval with its evidence, and whether yours would count."""
+    return ApprovalShown.model_validate(found(wired().queries.approval(person, approval), "open approval", approval))
 
 
 @bp.post("approvals/{approval}", statuses=(200, 208))
@@ -85,8 +85,8 @@ def decide_approval(person: Approver, approval: ApprovalId, body: DecisionBody) 
     if taken.refused:
         raise Refused(_status(taken), "Not decided", taken.note)
     release = approval.rsplit(":", 2)[0]
-    decided = Decided.model_validate({"release": release, "recorded": taken.moved, "note": taken.note})
-    return Answered(decided, _status(taken))
+    told = {"release": release, "recorded": taken.moved, "counts": taken.counts, "note": taken.note}
+    return Answered(Decided.model_validate(told), _status(taken))
 
 
 @bp.post("approvals/batch", statuses=(200, 207))
@@ -100,7 +100,13 @@ def decide_approvals(person: Approver, body: BatchBody, request: RequestId) -> A
     results = wired().gate_answers.take_all(answers)
     refused = sum(bool(taken.refused) for taken in results.values())
     shown = [
-        {"approval": approval, "status": _status(taken), "recorded": taken.moved, "note": taken.note}
+        {
+            "approval": approval,
+            "status": _status(taken),
+            "recorded": taken.moved,
+            "counts": taken.counts,
+            "note": taken.note,
+        }
         for approval, taken in results.items()
     ]
     counts = {"taken": len(results) - refused, "refused": refused}

@@ -32,7 +32,7 @@ from shared.ledger import Ledger
 from shared.overview import Overview, Show
 from shared.ports import Row, Write
 from shared.queries import Listing, Queries
-from tests.builders import CIRCUIT, circuits
+from tests.builders import CIRCUIT, ENGINEER, circuits
 from tests.simulated import TEST_INFERENCE, UNUSABLE
 from tests.world import World
 
@@ -161,7 +161,7 @@ def views(store: TableStateStore, names: Sequence[str], world: World) -> Mapping
         "ledger: 50 circuits, 7 days": lambda: _listed(
             answers.DaysOfCircuits, "circuits", overview.days(today - LAST_DAYS, today, 50)
         ),
-        "approvals: 50 with evidence": lambda: _listed(answers.Approvals, "approvals", queries.approvals(50)),
+        "approvals: 50 with evidence": lambda: _listed(answers.Approvals, "approvals", queries.approvals(ENGINEER, 50)),
         "circuit": lambda: answers.CircuitShown.model_validate(queries.circuit(middle)).model_dump_json(),
         "audit: 50 acts": lambda: _listed(answers.Acts, "acts", queries.acts(50)),
     }

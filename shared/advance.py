@@ -64,7 +64,7 @@ class Advance:
             decision = self._decide(loaded, event, now)
             if decision.verdict is Verdict.IGNORED:
                 log.debug("%s %s: nothing to do: %s", event.root, type(event).__name__, decision.reason)
-                return Advanced(Verdict.IGNORED, decision.reason)
+                return Advanced(Verdict.IGNORED, decision.reason, decision.code)
             if decision.verdict is Verdict.REFUSED:
                 return self._refused(partition, event, decision)
             trace = self._telemetry.trace()

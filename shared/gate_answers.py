@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.application import Application
+from shared.domain.approvals import UNCOUNTED
 from shared.domain.machine import Verdict
 from shared.domain.messages import ApprovalDecided
 from shared.errors import Transient
@@ -15,9 +16,13 @@ from shared.queries import Queries
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of an answer: `moved` by it is the release, unless it was `refused` with a code of `machine`."""
+    """What became of an answer: `moved` by it is the release, unless it was `refused` with a code of `machine`.
+
+    An approval that was recorded and does not count has `counts` false; `note` says why, or what goes on only later.
+    """
 
     moved: Sequence[Mapping[str, Any]] = ()
+    counts: bool = True
     note: str = ""
     refused: str = ""
 
@@ -34,7 +39,8 @@ class GateAnswers:
         advanced = self._application.advance(answer)
         if advanced.verdict is not Verdict.REFUSED:
             moved = [{"event": line.event, "phase": line.after} for line in advanced.history]
-            return Taken(moved, advanced.reason)
+            told = advanced.history[0].detail if advanced.history else {"counts": advanced.code != UNCOUNTED}
+            return Taken(moved, told.get("counts", True), str(told.get("note", advanced.reason)))
         if not self._queries.was_asked(answer.approval):
             return Taken(note=f"nobody was ever asked for approval {answer.approval!r}", refused="unknown")
         return Taken(note=advanced.reason, refused=advanced.code)

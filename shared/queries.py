@@ -17,7 +17,7 @@ from shared import records
 from shared.archive import Archive
 from shared.domain.alerts.alert import ALERT
 from shared.domain.alerts.causes import Severity
-from shared.domain.approvals import LINEAGE, METRICS
+from shared.domain.approvals import LINEAGE, METRICS, would_not_count
 from shared.domain.champion import Champion
 from shared.domain.circuit import Circuit
 from shared.domain.comparison import numbers
@@ -31,7 +31,7 @@ from shared.domain.fleet import ROOT as FLEET
 from shared.domain.fleet import STOP
 from shared.domain.hold import HOLD
 from shared.domain.machine import Item, Kind
-from shared.domain.messages import ApprovalRequested
+from shared.domain.messages import ApprovalRequested, Person
 from shared.domain.monitoring import ROOT as MONITOR
 from shared.domain.monitoring.run import MONITORING, check_id
 from shared.domain.performance import PERFORMANCE, Degradation
@@ -83,16 +83,16 @@ class Queries:
         ]
         return sorted(found, key=lambda release: str(release["created_at"]))
 
-    def approvals(self, size: int, continuation: str | None = None) -> Listing:
-        """Open approvals, oldest first, with their evidence."""
+    def approvals(self, person: Person, size: int, continuation: str | None = None) -> Listing:
+        """Open approvals, oldest first, with their evidence and whether a yes of the person would count."""
         listing = self._listed("$gate|", size, continuation)
-        entries = [self._approval(entry["circuit"], entry["release"]) for entry in listing.entries]
+        entries = [self._approval(person, entry["circuit"], entry["release"]) for entry in listing.entries]
         return Listing([entry for entry in entries if entry], listing.continuation)
 
-    def approval(self, identity: str) -> Mapping[str, Any] | None:
-        """One open approval by its id."""
+    def approval(self, person: Person, identity: str) -> Mapping[str, Any] | None:
+        """One open approval by its id, as `approvals` has it."""
         release = identity.rsplit(":", 2)[0]
-        entry = self._approval(release.partition(":")[0], release)
+        entry = self._approval(person, release.partition(":")[0], release)
         return entry if entry and entry["id"] == identity else None
 
     def was_asked(self, identity: str) -> bool:
@@ -341,12 +341,13 @@ class Queries:
         row = row or self._archive.item(root, kind, identity)
         return records.item_from(row) if row else None
 
-    def _approval(self, circuit: str, release: str) -> Mapping[str, Any] | None:
+    def _approval(self, person: Person, circuit: str, release: str) -> Mapping[str, Any] | None:
         item = self._load(circuit).items.get(release)
         if not isinstance(item, Asked) or not records.is_asked(item) or item.approval is None:
             return None
         shown = item.approval.model_dump(mode="json")
-        return {**shown, "release": item.id, "circuit": circuit, "trained_by": item.trainer}
+        why = would_not_count(item, person)
+        return {**shown, "release": item.id, "circuit": circuit, "trained_by": item.trainer, "would_not_count": why}
 
     def monitoring_runs(self, monitoring: Monitoring, size: int, continuation: str | None = None) -> Listing:
         """The monitoring runs of one kind, newest first."""

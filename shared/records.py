@@ -500,6 +500,7 @@ def _act(event: Event, decision: Decision, now: datetime) -> list[Write]:
     line = decision.history[0]
     moved = [{"item": line.item, "event": line.event, "after": line.after} for line in decision.history]
     told = {name: value for name, value in event.shown().items() if name in _TOLD and value}
+    told |= {name: line.detail[name] for name in ("counts", "note") if name in line.detail}
     return [Write("put", act(now, by, type(event).__name__, event.root, f"{line.item}|{line.sequence}", moved, told))]
 
 

@@ -18,6 +18,9 @@ from shared.domain.release import GATES, Approval, Asked, Phase, Release
 from shared.domain.rules import Rules
 from shared.domain.values import Channel, Gate, Pair
 
+OWN = "who trained a model does not count as its approver"
+UNCOUNTED = "uncounted"
+"""The code of an approval that is recorded already and does not count."""
 METRICS = ("mae", "rmse", "r2", "naive_mae", "skill")
 LINEAGE = (
     "data_asset_version",
@@ -92,6 +95,8 @@ def ask(asked: Asked, shown: Mapping[str, Any], rules: Rules, now: datetime) -> 
     )
 
 
+WAY_OUT = 'somebody who may overrides it first (fleet override {} --reason "…")'
+"""What a blocked gate can be helped with, in words, with the approval's id."""
 LAST_CALL = timedelta(hours=2)
 """How long before a gate expires people hear of it for the last time."""
 
@@ -143,12 +148,12 @@ def expect_open(asked: Item | None, event: ApprovalDecided) -> Approval:
         raise NotAllowed(f"approval {event.approval} is answered elsewhere: {where}", "elsewhere")
     _expect_read(approval, event)
     if not may_answer(approval, event.person):
-        wanted = " and ".join(" or ".join(groups) for groups in approval.requirement)
-        raise NotAllowed(f"{event.person.username} is not in a group that this gate asks ({wanted})", "forbidden")
+        raise NotAllowed(_not_asked(approval, event.person), "forbidden")
     if event.identity in {answer.identity for answer in approval.answers}:
-        raise NotNow("this answer is recorded already")
+        own = is_trainer(asked, event.person) if isinstance(asked, Asked) else False
+        raise NotNow(f"this answer is recorded already{f': {OWN}' if own else ''}", UNCOUNTED if own else "")
     if event.channel is Channel.PRODUCT and event.decision == "approve" and (why := blocked(approval)):
-        raise NotAllowed(f"{why}: somebody who may overrides it, or train the model anew", "blocked")
+        raise NotAllowed(f"{why}: {WAY_OUT.format(event.approval)}, or train the model anew", "blocked")
     return approval
 
 
@@ -192,6 +197,11 @@ def _gate(asked: Item | None, event: ApprovalDecided | GateOverridden) -> Approv
     return approval
 
 
+def _not_asked(approval: Approval, person: Person) -> str:
+    wanted = " and ".join(" or ".join(groups) for groups in approval.requirement)
+    return f"{person.username} is not in a group that this gate asks ({wanted})"
+
+
 def _expect_read(approval: Approval, event: ApprovalDecided | GateOverridden) -> None:
     if event.digest != approval.digest:
         raise NotAllowed(f"the evidence of {event.approval} has changed since you read it: read it again", "changed")
@@ -228,12 +238,22 @@ def is_trainer(release: Asked, person: Person) -> bool:
     return release.trainer.casefold() in {person.username.casefold(), person.oid.casefold()}
 
 
+def would_not_count(asked: Asked, person: Person) -> str:
+    """Why a yes of the person would not be taken now, or not count; nothing when it would."""
+    approval = asked.approval
+    if approval is None:
+        return ""
+    if not may_answer(approval, person):
+        return _not_asked(approval, person)
+    return why_not(asked, approval, person)
+
+
 def why_not(release: Asked, approval: Approval, person: Person) -> str:
     """Why the person's approval does not count, or nothing."""
     if why := blocked(approval):
-        return f"{why}; it counts when somebody who may has overridden that"
+        return f"{why}: {WAY_OUT.format(approval.id)}"
     if is_trainer(release, person):
-        return "who trained a model does not count as its approver"
+        return OWN
     if any(answer.decision == "approve" and answer.person.oid == person.oid for answer in approval.answers):
         return "one person gives one of the approvals that a gate asks"
     return ""

@@ -132,8 +132,8 @@ class Decision:
     due: list[Due] = field(default_factory=list)
 
     @classmethod
-    def ignored(cls, reason: str) -> Decision:
-        return cls(Verdict.IGNORED, reason)
+    def ignored(cls, reason: str, code: str = "") -> Decision:
+        return cls(Verdict.IGNORED, reason, code)
 
     @classmethod
     def refused(cls, reason: str, code: str = "impossible") -> Decision:
@@ -177,7 +177,11 @@ def build(command: type[Command], root: Root, item: Item, offered: Mapping[str, 
 
 
 class NotNow(Exception):
-    """The event changes nothing, on purpose: it is late, told again in other words, or already true."""
+    """The event changes nothing, on purpose: it is late, told again, or already true; `code` as of `NotAllowed`."""
+
+    def __init__(self, reason: str, code: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class NotAllowed(Exception):
@@ -251,7 +255,7 @@ class Draft(Affair):
             for line in self.lines(event):
                 self.walk(line)
         except NotNow as late:
-            return Decision.ignored(str(late))
+            return Decision.ignored(str(late), late.code)
         except NotAllowed as refused:
             return Decision.refused(str(refused), refused.code)
         except Impossible as impossible:

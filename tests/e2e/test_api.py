@@ -217,11 +217,15 @@ def test_a_trainers_own_approval_is_recorded_and_does_not_count(api: Api) -> Non
 
     own = api.decide(gate, TRAINER)
     assert (own.status_code, own.json()["recorded"][0]["event"]) == (200, "ApprovalCounted")
+    assert own.json()["counts"] is False and "does not count" in own.json()["note"]
+    act = api.get("audit").json()["acts"][0]
+    assert (act["by"], act["counts"], act["note"]) == (TRAINER, False, own.json()["note"])
     assert api.phase(release) == "awaiting registry approval"
     assert [answer["person"]["username"] for answer in api.gate(FIRST)["answers"]] == [TRAINER]
     (line,) = [line for line in api.history(release) if line["event"] == "ApprovalCounted"]
     assert line["detail"]["counts"] is False and "does not count" in line["detail"]["note"]
-    assert api.decide(gate, TRAINER).status_code == 208
+    again = api.decide(gate, TRAINER)
+    assert (again.status_code, again.json()["counts"]) == (208, False)
 
     with ThreadPoolExecutor(8) as people:  # one person in eight windows
         codes = sorted(answer.status_code for answer in people.map(lambda _: api.decide(gate, ENGINEER), range(8)))

@@ -21,7 +21,7 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from cli.main import main
-from tests.e2e.conftest import DIRECTOR, ENGINEER, ROOT, STRANGER, Api, until
+from tests.e2e.conftest import DIRECTOR, ENGINEER, ROOT, STRANGER, TRAINER, Api, until
 
 FIRST, SECOND, THIRD = "P001_C001", "P001_C002", "P002_C001"
 CURSOR_AWAY = "fine\x1b[2J\x1b]0;pwned\x07 \u202edesrever\u202c \x9b31m"
@@ -211,6 +211,36 @@ def test_the_fleet_is_frozen_and_resumed(fleet: Fleet) -> None:
     assert "the fleet is stopped" in fleet("status")[1]
     assert fleet("resume", "--reason", "it is moved")[0] == 0
     assert "open to releases" in fleet("freeze")[1]
+
+
+def test_an_approval_that_does_not_count_says_so_before_and_after_and_to_scripts(fleet: Fleet, api: Api) -> None:
+    says = "who trained a model does not count as its approver"
+    code, shown, _ = fleet("approve", FIRST, "--dry-run", by=TRAINER)
+    assert code == 0 and f"would not count: {says}" in shown
+    assert "counts" in fleet("approve", FIRST, "--dry-run")[1]
+    code, shown, _ = fleet("approve", FIRST, "--yes", by=TRAINER)
+    assert code == 6 and f"does not count: {says}; still awaiting registry approval" in shown
+    code, told, _ = fleet("approve", FIRST, "--json", by=TRAINER)
+    assert code == 6 and (json.loads(told)["counts"], says in json.loads(told)["note"]) == (False, True), "told again"
+    code, told, _ = fleet("approve", FIRST, THIRD, "--json", by=TRAINER)
+    assert code == 6 and [result["counts"] for result in json.loads(told)["results"]] == [False, False]
+    assert api.phase(f"{FIRST}:1") == api.phase(f"{THIRD}:1") == "awaiting registry approval"
+
+
+def test_evidence_is_shown_line_by_line_without_what_is_empty(fleet: Fleet) -> None:
+    _, shown, _ = fleet("approve", SECOND, "--dry-run")
+    assert "{" not in shown and "trained by" in shown and shown.count(TRAINER) == 1
+    assert re.search(r"champion +nothing serves yet", shown) and re.search(r"candidate +model 1 with 1\.0\.0", shown)
+    assert not re.search(r"(pr_number|reason) *,", shown)
+    _, shown, _ = fleet("approve", SECOND, FIRST, "--dry-run")
+    assert re.search(r"gates +approval P001_C002:1:registry:1, digest [0-9a-f]{64}; approval P001_C001", shown)
+
+
+def test_of_a_batch_with_a_closed_gate_nothing_is_sent_and_the_others_are_offered(fleet: Fleet, api: Api) -> None:
+    before = api.rows()
+    code, shown, complained = fleet("approve", FIRST, "P009_C009", SECOND, "1.0.0", "--yes")
+    assert (code, shown) == (1, "") and "Nothing was sent: no gate of P009_C009 is open" in complained
+    assert f"fleet approve {FIRST} {SECOND}" in complained and api.rows() == before
 
 
 def test_gates_are_answered_and_texts_from_outside_do_not_reach_the_terminal(fleet: Fleet, api: Api) -> None:

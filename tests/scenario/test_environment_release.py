@@ -376,9 +376,9 @@ def test_a_gate_of_an_environment_is_listed_with_its_evidence() -> None:
     world.register_environment(NEW)
     world.run(minutes=5)
     queries = world.queries
-    (gate,) = queries.approvals(10).entries
+    (gate,) = queries.approvals(ENGINEER, 10).entries
     assert gate["release"] == RELEASE and gate["evidence"]["preview"]["touched"] == 1
-    assert queries.approval(f"{RELEASE}:registry:1") and queries.was_asked(f"{RELEASE}:registry:1")
+    assert queries.approval(ENGINEER, f"{RELEASE}:registry:1") and queries.was_asked(f"{RELEASE}:registry:1")
 
 
 def test_a_model_whose_environment_is_no_semantic_version_is_no_candidate() -> None:

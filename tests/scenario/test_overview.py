@@ -20,7 +20,7 @@ from shared.ledger import Ledger
 from shared.overview import WIDEST_PAGE, Overview, Show
 from shared.queries import Queries
 from shared.series import Series
-from tests.builders import CIRCUIT, DIRECTOR, ENGINEER, START, circuits
+from tests.builders import CIRCUIT, DIRECTOR, ENGINEER, START, TRAINER, circuits
 from tests.scenario.counted import CountedReads
 from tests.simulated import (
     HANGS,
@@ -209,6 +209,19 @@ def test_the_audit_has_what_people_did_and_not_what_happened_by_itself(world: Wo
     assert acts[0]["reason"] == "the forecasts drift off"
     assert {moved["event"] for moved in acts[0]["moved"]} >= {"HoldPlaced", "RollbackToNothing"}
     assert (acts[1]["approval"], acts[1]["decision"]) == (f"{FIRST}:production:2", "approve")
+
+
+def test_the_audit_marks_an_approval_that_did_not_count(world: World) -> None:
+    world.register()
+    world.run(minutes=5)
+    world.approve(FIRST, by=TRAINER)
+    world.run(minutes=1)
+    world.approve(FIRST)
+    acts = world.queries.acts(2).entries
+    assert [(act["decision"], act.get("counts"), act.get("note", "")) for act in acts] == [
+        ("approve", None, ""),
+        ("approve", False, "who trained a model does not count as its approver"),
+    ]
 
 
 def test_the_audit_is_read_from_a_time_on_backwards_in_pages(world: World) -> None:

@@ -17,5 +17,3 @@ export function whyNotAnswer(me, approval) {
   if (approval.channel !== "product") return `This gate is answered in Azure DevOps${approval.asked_at ? `: ${approval.asked_at}` : ""}.`;
   return "";
 }
-
-export const isTrainer = (me, approval) => [me.username, me.oid].some((name) => name.toLowerCase() === approval.trained_by.toLowerCase());

@@ -4,7 +4,7 @@ import { html, useContext, useEffect, useRef, useState } from "../../vendor/htm-
 import { post, useView } from "../api.js";
 import { Backtest, Changed, Findings, Lineage, Numbers, TestForecast, Verdict } from "../evidence.js";
 import { number } from "../charts.js";
-import { Me, isTrainer, whyNotAnswer } from "../me.js";
+import { Me, whyNotAnswer } from "../me.js";
 import { Link } from "../router.js";
 import { Ago, Deadline, When } from "../times.js";
 import { Badge, CircuitLink, Empty, Facts, Failure, Heading, Loaded, Notice, OrderButton, Pager, Pair, ReleaseLink, Section, Table, announce } from "../ui.js";
@@ -17,7 +17,7 @@ export default function Approvals({ approval }) {
 const INTO = { registry: "registry", production: "production" };
 const blocked = (approval) => (approval.evidence.findings ?? []).some((found) => found.blocks);
 const whyNotApprove = (me, approval) =>
-  whyNotAnswer(me, approval) || (isTrainer(me, approval) ? "You trained this model: your approval would not count." : "") || (blocked(approval) ? "Blocked by a promotion rule." : "");
+  whyNotAnswer(me, approval) || (blocked(approval) ? "Blocked by a promotion rule." : "") || (approval.would_not_count ? `Your approval would not count: ${approval.would_not_count}.` : "");
 
 function Gates() {
   const me = useContext(Me);
@@ -92,7 +92,7 @@ function Batch({ chosen, answers, done }) {
 
 const Results = ({ results, close }) => html`<${Section} id="results" title="What became of your answers" aside=${html`<button class="plain" onClick=${close}>Close</button>`}>
   <${Table} label="Results" head=${["Gate", "Result", "Note"]}>
-    ${results.results.map((one) => html`<tr key=${one.approval}><td>${one.approval}</td><td><${Badge} tone=${one.status < 300 ? "good" : "bad"}>${one.status < 300 ? "recorded" : "not taken"}<//></td><td>${one.note || one.recorded.map((moved) => moved.phase).join(", ")}</td></tr>`)}
+    ${results.results.map((one) => html`<tr key=${one.approval}><td>${one.approval}</td><td><${Badge} tone=${one.status >= 300 ? "bad" : one.counts ? "good" : "warn"}>${one.status >= 300 ? "not taken" : one.counts ? "recorded" : "does not count"}<//></td><td>${one.note || one.recorded.map((moved) => moved.phase).join(", ")}</td></tr>`)}
   <//>
 <//>`;
 
@@ -171,7 +171,7 @@ function Decide({ approval, changed, me, refresh }) {
     setError(null);
     try {
       const answer = await post(`approvals/${encodeURIComponent(approval.id)}`, { decision, digest: approval.digest, comment: comment.trim(), lift_hold: lift });
-      setTold(answer.note || answer.recorded.map((line) => `recorded; now ${line.phase}`).join(", ") || "It was recorded before.");
+      setTold((answer.counts ? "" : "Recorded, but it does not count: ") + answer.note || answer.recorded.map((line) => `recorded; now ${line.phase}`).join(", ") || "It was recorded before.");
       announce(`${decision === "approve" ? "Approved" : "Rejected"}: ${approval.release}.`);
     } catch (failed) {
       setError(failed.status === 409 ? { title: "Somebody was faster", message: failed.message } : failed);

@@ -20,9 +20,9 @@ export default function Audit({ query }) {
         ${acts.length === 0 ? html`<p class="soft">Nobody did anything${date && ` up to ${date}`}.</p>` : html`<${Table} label="Who did what" head=${["When", "Who", "What", "About", "Said", "Moved"]}>
           ${acts.map((one) => html`<tr key=${`${one.at}${one.by}${one.act}${one.root}`}>
             <td><${Time} at=${one.at} /></td><td class="whole">${one.by}</td>
-            <td>${one.decision ? html`<${Badge} tone=${one.decision === "approve" ? "good" : "bad"}>${one.decision === "approve" ? "approved" : "rejected"}<//>` : words(one.act)}</td>
+            <td>${one.decision ? html`<${Answer} act=${one} />` : words(one.act)}</td>
             <td><${About} act=${one} /></td>
-            <td>${one.comment || one.reason}</td>
+            <td>${one.comment || one.reason}${one.note && html`<span class="soft">${one.note}</span>`}</td>
             <td>${one.moved.map((moved) => html`<div><small>${moved.item.split(/[!@~]/).length > 1 ? moved.item : ""}</small> <${Phase} phase=${moved.after} /></div>`)}</td>
           </tr>`)}
         <//>`}
@@ -30,6 +30,11 @@ export default function Audit({ query }) {
     <//>
     <${AsOf} query=${query} today=${today} />`;
 }
+
+/** An answer to a gate; an approval that did not count is none. */
+const Answer = ({ act }) => act.counts
+  ? html`<${Badge} tone=${act.decision === "approve" ? "good" : "bad"}>${act.decision === "approve" ? "approved" : "rejected"}<//>`
+  : html`<${Badge} tone="warn">approved, does not count<//>`;
 
 function About({ act }) {
   const item = act.approval.split(":").slice(0, -2).join(":") || act.moved[0]?.item || act.root;
