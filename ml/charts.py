@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ml.history import Array
 
@@ -29,27 +29,27 @@ class Chart:
     y: tuple[float, float]
     width: int = WIDTH
     room: int = RIGHT
-    _drawn: list[Markup] = field(default_factory=list)
+    _drawn: list[str] = field(default_factory=list)
     _names: list[float] = field(default_factory=list)
 
     def line(self, xs: Array, ys: Array, style: str) -> None:
         """A line that is interrupted where a value is not known."""
         known = np.flatnonzero(np.isfinite(ys))
-        moves = np.where(np.diff(known, prepend=-2) > 1, "M", "L")
-        path = "".join(map("{}{:.1f} {:.1f}".format, moves, self._at_x(xs[known]), self._at_y(ys[known])))
-        self._drawn.append(Markup('<path class="{}" d="{}"/>').format(style, path))
+        pieces = np.split(known, np.flatnonzero(np.diff(known) > 1) + 1)
+        path = "".join("M" + self._path(xs[piece], ys[piece])[1:] for piece in pieces if len(piece))
+        self._drawn.append(f'<path class="{style}" d="{path}"/>')
 
     def area(self, xs: Array, ys: Array, style: str) -> None:
         """A line filled down to the axis, in steps."""
-        outline = "".join(map("L{:.1f} {:.1f}".format, self._at_x(xs), self._at_y(ys)))
+        outline = self._path(xs, ys)
         begin, end = f"M{self._at_x(xs[0]):.1f} {self._at_y(0):.1f}", f"L{self._at_x(xs[-1]):.1f} {self._at_y(0):.1f}"
-        self._drawn.append(Markup('<path class="{}" d="{}{}{}Z"/>').format(style, begin, outline, end))
+        self._drawn.append(f'<path class="{style}" d="{begin}{outline}{end}Z"/>')
 
     def span(self, begin: float, end: float, style: str, text: str) -> None:
         """A stretch of the x axis, with its name."""
         left, right = self._at_x(begin), self._at_x(end)
-        box = Markup('<rect class="{}" x="{:.1f}" y="{}" width="{:.1f}" height="{}"/>')
-        self._drawn.append(box.format(style, left, TOP, right - left, HEIGHT - TOP - BOTTOM))
+        size = f'width="{right - left:.1f}" height="{HEIGHT - TOP - BOTTOM}"'
+        self._drawn.append(f'<rect class="{style}" x="{left:.1f}" y="{TOP}" {size}/>')
         self._text((left + right) / 2, TOP - 8, text, "middle")
 
     def across(self, y: float, style: str, text: str) -> None:
@@ -57,8 +57,7 @@ class Chart:
         if not self.y[0] <= y <= self.y[1]:
             return
         at = float(self._at_y(y))
-        line = Markup('<path class="{}" d="M{} {:.1f}H{}"/>')
-        self._drawn.append(line.format(style, LEFT, at, self.width - self.room))
+        self._drawn.append(f'<path class="{style}" d="M{LEFT} {at:.1f}H{self.width - self.room}"/>')
         place = at + 4
         while any(abs(place - other) < TEXT_HEIGHT for other in self._names):
             place -= TEXT_HEIGHT
@@ -68,7 +67,7 @@ class Chart:
     def mark(self, x: float, text: str) -> None:
         """A moment, with its name."""
         at = self._at_x(x)
-        self._drawn.append(Markup('<path class="mark" d="M{:.1f} {}V{}"/>').format(at, TOP, HEIGHT - BOTTOM))
+        self._drawn.append(f'<path class="mark" d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
         self._text(at + 4, TOP + 12, text, "start")
 
     def x_labels(self, labels: Sequence[tuple[float, str]]) -> None:
@@ -79,15 +78,18 @@ class Chart:
         """The finished chart."""
         scale = []
         for y in round_numbers(*self.y, 4):
-            line = Markup('<path class="grid" d="M{} {:.1f}H{}"/>')
-            scale.append(line.format(LEFT, self._at_y(y), self.width - self.room))
+            scale.append(f'<path class="grid" d="M{LEFT} {self._at_y(y):.1f}H{self.width - self.room}"/>')
             self._text(LEFT - 6, self._at_y(y) + 4, f"{y:g}", "end")
-        return Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}" style="max-width:{}px">{}</svg>').format(
-            self.label, self.width, HEIGHT, self.width, Markup("").join([*scale, *self._drawn])
-        )
+        size = f'viewBox="0 0 {self.width} {HEIGHT}" style="max-width:{self.width}px"'
+        return Markup(f'<svg role="img" aria-label="{escape(self.label)}" {size}>{"".join(scale + self._drawn)}</svg>')
 
     def _text(self, x: float, y: float, text: str, anchor: str) -> None:
-        self._drawn.append(Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, text))
+        self._drawn.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>')
+
+    def _path(self, xs: Array, ys: Array) -> str:
+        """Lines from point to point."""
+        points = np.column_stack([self._at_x(xs), self._at_y(ys)])
+        return "L%.1f %.1f" * len(points) % tuple(points.ravel().tolist())
 
     def _at_x(self, x: Any) -> Any:
         return LEFT + (x - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - self.room)

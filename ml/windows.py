@@ -144,10 +144,10 @@ def _pareto(excesses: Array) -> stats.distributions.rv_frozen:
     """Fitted to excesses in ascending order."""
     from_above = np.arange(len(excesses))[::-1] / (len(excesses) - 1)
     first, second = float(excesses.mean()), float((excesses * from_above).mean())
-    shape = 2 - first / (first - 2 * second)
-    if shape <= 0:
+    unequal = first - 2 * second
+    if first >= 2 * unequal:  # its tail would end, or all are the same
         return stats.expon(scale=first)
-    return stats.genpareto(shape, scale=2 * first * second / (first - 2 * second))
+    return stats.genpareto(2 - first / unequal, scale=2 * first * second / unequal)
 
 
 def _unexplained(past: Array, present: Array, without: Sequence[int]) -> tuple[Array, Array]:

@@ -1,8 +1,8 @@
 """Measure monitoring beside its references; writes .local/bench/monitoring.json, and plots beside it.
 
-With --alarms, --loss or --speed only that part is measured anew; the other rows stay as they were. `--keep` also keeps
-everything for docs/benchmarks.md. Beside Evidently needs its environment,
-which `make bench` sets up.
+With --alarms, --loss or --speed only that part is measured anew; the other rows stay as they were, so that a run can be
+made in portions. `--quick` looks at one scored fleet instead of two and is never kept. `--keep` also keeps everything
+for docs/benchmarks.md. Beside Evidently needs its environment, which `make bench` sets up.
 """
 
 from __future__ import annotations
@@ -42,13 +42,18 @@ def main(arguments: list[str] | None = None) -> int:
     for part in PARTS:
         parser.add_argument(f"--{part}", action="store_true", help=f"measure only this: {SAID[part]}")
     parser.add_argument("--keep", action="store_true", help="keep the run and its plots in docs/benchmarks")
+    parser.add_argument("--quick", action="store_true", help="fewer surrogates: for a look, not to keep")
     given = vars(parser.parse_args(arguments))
+    if given["quick"] and given["keep"]:
+        parser.error("--quick is for a look: what is kept has all surrogates")
     described = machine()
     wanted = [part for part in PARTS if given[part]] or list(PARTS)
     parts = json.loads(FILE.read_text()) if FILE.is_file() else {}
     for part in wanted:
         print(SAID[part], flush=True)
-        parts[part] = [asdict(row) for row in PARTS[part](FOLDER / "monitoring")]
+        folder = FOLDER / "monitoring"
+        rows = drift_alarms.measure_all(folder, 1) if part == "alarms" and given["quick"] else PARTS[part](folder)
+        parts[part] = [asdict(row) for row in rows]
         FILE.parent.mkdir(parents=True, exist_ok=True)
         FILE.write_text(json.dumps(parts, indent=2) + "\n")
     rows = [BenchRow(**row) for part in PARTS for row in parts.get(part, [])]

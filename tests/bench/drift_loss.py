@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from ml.features import DAY, FeatureSpec
 from ml.history import HOUR, Array, History
 from ml.measures import measures
 from ml.model import ChangeForecaster
-from ml.monitor_messages import LiveModel, Verdict
+from ml.monitor_messages import Basis, ColumnFinding, Level, LiveModel, Role, Verdict
 from ml.performance import MATERIAL, Forecasts, judge_performance
 from shared.configuration import DriftLevels, DriftRules, Hyperparameters, Monitoring
 from tests.bench.real_series import REFERENCE_DATA, real_series
@@ -32,7 +32,7 @@ SETTINGS = Hyperparameters(backtest_folds=1)
 class Month:
     """One circuit's window and whether the errors of the month after it were worse than the backtest's."""
 
-    alarmed: bool
+    alarms: tuple[ColumnFinding, ...]
     alarmed_by_ks: bool
     lost: bool
 
@@ -44,7 +44,7 @@ def measure_all(folder: Path) -> list[BenchRow]:
         return []
     months = [month for source, days in TRAINED_ON.items() for month in _months(source, days)]
     lost = float(np.mean([month.lost for month in months]))
-    ours = [month.alarmed for month in months]
+    ours = [bool(month.alarms) for month in months]
     by_ks = [month.alarmed_by_ks for month in months]
     losses = sum(month.lost for month in months)
     of = f"{len(months)} months of real series, {losses} before larger errors"
@@ -55,8 +55,25 @@ def measure_all(folder: Path) -> list[BenchRow]:
         measured(
             "recall: larger errors after an alarm", _caught(months, ours), _caught(months, by_ks), ks, "of losses"
         ),
+        *_kind_rows(months, lost),
         measured("months that alarm", float(np.mean(ours)), float(np.mean(by_ks)), ks, "of months"),
     ]
+
+
+# Alarms of which more might be expected.
+KINDS: dict[str, Callable[[ColumnFinding], bool]] = {
+    "of level high": lambda one: one.level is Level.HIGH,
+    "about the target": lambda one: one.role is Role.TARGET,
+    "about a column beside the others": lambda one: one.basis in (Basis.RELATION, Basis.STEP_BESIDE),
+    "about a step": lambda one: one.since is not None,
+}
+
+
+def _kind_rows(months: list[Month], lost: float) -> Iterator[BenchRow]:
+    for kind, belongs in KINDS.items():
+        alarmed = [any(map(belongs, month.alarms)) for month in months]
+        of = f"{sum(alarmed)} months, recall {_caught(months, alarmed):.2f}"
+        yield measured(f"precision of alarms {kind}; {of}", _share(months, alarmed), lost, "any month", "of alarms")
 
 
 def _share(months: list[Month], alarms: list[bool]) -> float:
@@ -84,7 +101,7 @@ def _months(source: str, trained_days: int) -> Iterator[Month]:
         for circuit, one in zip(circuits, readings, strict=True):
             usual = [measures(*one.beside(column)) for column in one.columns]
             yield Month(
-                alarmed=any(column.verdict is Verdict.DRIFTED for column in found[one.circuit]),
+                alarms=tuple(column for column in found[one.circuit] if column.verdict is Verdict.DRIFTED),
                 alarmed_by_ks=any(found is not None and found.ks_p_value < 0.05 for found in usual),
                 lost=lost[circuit][at],
             )

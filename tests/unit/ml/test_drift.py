@@ -219,6 +219,11 @@ def test_p_values_of_a_pool_fit_what_it_was_drawn_from_far_beyond_its_size() -> 
     assert 0 < null.p_value(-12.0) < null.p_value(5.0) < 1e-4
 
 
+def test_a_pool_whose_extremes_are_all_the_same_has_a_tail_all_the_same() -> None:
+    null = Null(np.array([0.1] * 18 + [3.0] * 2))
+    assert 0 < null.p_value(5.0) <= null.p_value(3.0) < null.p_value(0.1)
+
+
 def test_measures_are_those_of_scipy_and_none_where_there_is_nothing_to_measure() -> None:
     chance = np.random.default_rng(0)
     reference, window = chance.normal(0, 2, 5000), chance.normal(1, 2, 700)
