@@ -99,7 +99,7 @@ def test_how_large_a_change_must_be_is_the_circuits_own_affair() -> None:
     moved = changed(
         readings[1], "power", of_window(readings[1], "power") + of_reference(readings[1], "power").std() * 2
     )
-    strict = replace(moved, levels=DriftLevels(low=0.45, medium=0.46, high=0.47))
+    strict = replace(moved, levels=DriftLevels(low=0.48, medium=0.485, high=0.49))
     readings[1] = moved
     assert finding(readings, 1, "power").verdict is Verdict.DRIFTED
     readings[1] = strict
