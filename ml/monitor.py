@@ -270,7 +270,7 @@ def _why_unusable(name: str, present: Container[str], window: Array) -> str:
         return f"the table has no column {name}"
     known = window[np.isfinite(window)]
     if len(known) > HOURS_STUCK and np.ptp(known) == 0:
-        return f"{name} gave one and the same value ({known[0]:g}) in the whole window: look at the sensor"
+        return f"gave one and the same value ({known[0]:g}) in the whole window: look at the sensor"
     return ""
 
 
