@@ -72,6 +72,7 @@ bench: setup $(EVIDENTLY_READY) ## Measure ours beside the reference; writes .lo
 	@$(PYTHON) scripts/bench_fleet.py
 	@$(PYTHON) scripts/bench_data.py
 	@$(PYTHON) scripts/bench_monitoring.py
+	@$(PYTHON) scripts/bench_dashboard.py
 
 docs: setup ## Write the generated diagrams and references again
 	@$(PYTHON) scripts/draw_diagrams.py

@@ -18,6 +18,7 @@ from functions.answers import (
 from functions.endpoints import Answered, Endpoints
 from functions.http import NotFound, Refused
 from functions.parameters import Body, CircuitId, Day, Days, Operator, PageOfDays, WholeNumber
+from shared.domain.identifiers import PLANT
 from shared.domain.machine import Verdict
 from shared.rescoring import Asked
 from shared.wiring import wired
@@ -41,6 +42,12 @@ class ModelBody(Body):
     comment: str = Field(default="", max_length=1000)
 
 
+class DaysOfPlant(Days):
+    """Days; of one plant's circuits, or of the fleet's."""
+
+    plant: str | None = Field(None, pattern=PLANT.whole, description="a plant such as P001")
+
+
 class PageOfForecasts(PageOfDays):
     """Days, and the model version that made their forecasts."""
 
@@ -55,9 +62,9 @@ def list_ledger(query: PageOfDays) -> LedgerEntries:
 
 
 @bp.get("ledger/days")
-def show_ledger_days(query: Days) -> LedgerDays:
-    """How complete each day is, with success rates, and which circuits are not done."""
-    return LedgerDays.model_validate(wired().ledger.days(*query.span(_today())))
+def show_ledger_days(query: DaysOfPlant) -> LedgerDays:
+    """How complete each day is, with success rates, and which circuits are not done; `plant` leaves the others out."""
+    return LedgerDays.model_validate(wired().ledger.days(*query.span(_today()), query.plant or ""))
 
 
 @bp.post("ledger/fill", statuses=(202,))

@@ -22,7 +22,7 @@ $2
   --help             this text
 
 FLEET_URL    where the app is (default: http://127.0.0.1:7071)
-FLEET_TOKEN  your access token; without it, Azure CLI is asked for one for TOKEN_AUDIENCE
+FLEET_TOKEN  your access token; without it, Azure CLI is asked for one for TOKEN_AUDIENCE, or whom the app names
 
 Prints one JSON object. Exit code: 0 nothing found, 1 not possible or not ended in time, 2 wrong use, 3 $3 found,
 4 nothing found, and nothing could be said of some circuits.

@@ -2,7 +2,8 @@
 # What the shell scripts share: signing in, calling the app's HTTP API, and gates. Sourced, not run.
 #
 #   FLEET_URL    where the app is (default: http://127.0.0.1:7071)
-#   FLEET_TOKEN  your access token; without it, Azure CLI is asked for one for TOKEN_AUDIENCE
+#   FLEET_TOKEN  your access token; without it, Azure CLI is asked for one
+#   TOKEN_AUDIENCE  whom that is for, where it is not the api:// address that the app names
 
 # shellcheck disable=SC2034 # for the scripts that source this
 CIRCUIT_PATTERN='[A-Za-z][A-Za-z0-9]{0,6}_[A-Za-z][A-Za-z0-9]{0,12}'
@@ -54,10 +55,25 @@ sign_in() {
         command -v "$tool" >/dev/null || wrong "this needs $tool"
     done
     fleet_token=${FLEET_TOKEN:-}
-    if [[ -z $fleet_token && -n ${TOKEN_AUDIENCE:-} ]] && command -v az >/dev/null; then
-        fleet_token=$(az account get-access-token --resource "$TOKEN_AUDIENCE" --query accessToken --output tsv)
+    if [[ -z $fleet_token ]] && command -v az >/dev/null; then
+        local audience
+        audience=$(token_audience)
+        fleet_token=$(az account get-access-token --resource "$audience" --query accessToken --output tsv)
     fi
-    [[ -n $fleet_token ]] || wrong "set FLEET_TOKEN, or sign in with Azure CLI and set TOKEN_AUDIENCE"
+    [[ -n $fleet_token ]] || wrong "set FLEET_TOKEN, or install Azure CLI and sign in with az login"
+}
+
+# As scripts/fleet_api.py has it: what an app names is believed only where it can be no service of Azure's.
+token_audience() { # -> whom the token is for
+    local named=${TOKEN_AUDIENCE:-}
+    if [[ -z $named ]]; then
+        named=$(curl --silent --fail --max-time 60 "$FLEET_URL/api/sign-in" | jq --raw-output .scope) \
+            || wrong "$FLEET_URL does not answer; set FLEET_URL to where the app is"
+        named=${named%%/.default*}
+        [[ $named == api://* ]] \
+            || wrong "set TOKEN_AUDIENCE, after making sure that it is your app's ($named), or FLEET_TOKEN"
+    fi
+    echo "$named"
 }
 
 # The token goes in by standard input: arguments can be read by everybody on the machine.

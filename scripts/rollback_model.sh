@@ -23,7 +23,7 @@ version N. No hold, freeze or stop keeps it; a hold that names what was rolled b
   --help           this text
 
 FLEET_URL    where the app is (default: http://127.0.0.1:7071)
-FLEET_TOKEN  your access token; without it, Azure CLI is asked for one for TOKEN_AUDIENCE
+FLEET_TOKEN  your access token; without it, Azure CLI is asked for one for TOKEN_AUDIENCE, or whom the app names
 
 Prints one JSON object. Exit code: 0 ordered (or ended well, with --wait), 1 not possible, 2 wrong use, 3 done
 past the app, and still to be reported.

@@ -16,7 +16,7 @@ standstill, yesterday's and today's forecasts, dead letters.
   --help          this text
 
 FLEET_URL    where the app is (default: http://127.0.0.1:7071)
-FLEET_TOKEN  your access token; without it, Azure CLI is asked for one for TOKEN_AUDIENCE
+FLEET_TOKEN  your access token; without it, Azure CLI is asked for one for TOKEN_AUDIENCE, or whom the app names
 
 Prints one JSON object. Exit code: 0 well, 1 not, 2 wrong use.
 TEXT

@@ -56,13 +56,19 @@ class Ledger:
         runs = [Run.model_validate(row.body) for _, group in days for row in group]
         return Listing([day.model_dump(mode="json") for day in self._days(runs)], token(cut) if cut else None)
 
-    def days(self, first: date, last: date) -> Mapping[str, Any]:
-        """How complete each day is, and which circuits are not done: two range reads a shard, whatever the history."""
+    def days(self, first: date, last: date, plant: str = "") -> Mapping[str, Any]:
+        """How complete each day is, and which circuits are not done: a row a circuit and day, whatever the history.
+
+        Of the fleet two range reads a shard; of a plant one a day and shard, within the plant's own circuits.
+        """
         _span(first, last, FLEET_DAYS)
-        span = records.days_span(first, last)
-        rows = [row for shard in self._store.shards for row in self._store.read_range(shard, *span)]
+        days = [first + timedelta(days=n) for n in range((last - first).days + 1)] if plant else []
+        spans = [records.circuits_day_span(f"{plant}_", f"{plant}_~", day) for day in days]
+        spans = spans or [records.days_span(first, last)]
+        rows = [row for span in spans for shard in self._store.shards for row in self._store.read_range(shard, *span)]
         known = self._days(Run.model_validate(row.body) for row in rows)
-        expected = [*known, *self._not_begun(first, last, {(day.day, day.circuit) for day in known})]
+        begun = {(day.day, day.circuit) for day in known}
+        expected = [*known, *self._not_begun(first, last, begun, f"{plant}_" if plant else "")]
         by_day = sorted(expected, key=lambda day: (day.day, day.circuit))
         return {
             "days": [
@@ -171,14 +177,17 @@ class Ledger:
             for (circuit, _), found in groups.items()
         ]
 
-    def _not_begun(self, first: date, last: date, known: set[tuple[str, str]]) -> list[Day]:
+    def _not_begun(self, first: date, last: date, known: set[tuple[str, str]], prefix: str) -> list[Day]:
         """The days of which a scoring is expected and nothing has begun, of every circuit that serves."""
+        taken: dict[str, set[str]] = {}
+        for day, circuit in known:
+            taken.setdefault(circuit, set()).add(day)
         found: list[Day] = []
         for shard in self._store.shards:
-            for row in self._store.read_range(shard, "$circuit|", "$circuit|~"):
+            for row in self._store.read_range(shard, f"$circuit|{prefix}", f"$circuit|{prefix}~"):
                 circuit, since = row.body["id"], row.body["expected_since"]
-                taken = {day for day, of in known if of == circuit}
-                found += self._silent(circuit, datetime.fromisoformat(since) if since else None, first, last, taken)
+                begins = datetime.fromisoformat(since) if since else None
+                found += self._silent(circuit, begins, first, last, taken.get(circuit, set()))
         return found
 
     def _silent(self, circuit: str, since: datetime | None, first: date, last: date, taken: set[str]) -> list[Day]:

@@ -258,10 +258,9 @@ def served(home: Path, port: int = 0) -> Iterator[tuple[Played, ServerThread, Lo
 
 
 def _environment(services: LocalServices) -> dict[str, str]:
-    never = "0 0 0 1 1 *"
-    schedules = ("ETL", "UPKEEP", "SWEEP", "DAILY_SCORING", "RECONCILE", "MONITORING")
+    known = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
     return {
-        **{f"{name}_SCHEDULE": never for name in schedules},
+        **{name: value for name, value in known.items() if name.endswith("_SCHEDULE")},
         "AzureWebJobsStorage": "UseDevelopmentStorage=true",
         "FLEET_STORAGE": "UseDevelopmentStorage=true",
         "WORK_QUEUE": "fleet-work",

@@ -118,6 +118,26 @@ def test_the_launcher_runs_from_anywhere(api: Api, tmp_path: Path) -> None:
     assert len(json.loads(said.stdout)["open"]) == 3
 
 
+def test_shell_scripts_ask_azure_cli_for_whom_the_app_names(api: Api, tmp_path: Path) -> None:
+    audience, azure = api.wired.settings.audience, tmp_path / "az"
+    azure.write_text(f'#!/bin/sh\n[ "$4" = "{audience}" ] && echo {api.runtime.services.issuer.issue(ENGINEER)}\n')
+    azure.chmod(0o755)
+    known = {name: value for name, value in os.environ.items() if name not in ("FLEET_TOKEN", "TOKEN_AUDIENCE")}
+    environment = {**known, "FLEET_URL": api.runtime.url, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    call = "set -euo pipefail; source scripts/fleet_api.sh; sign_in; call GET me"
+
+    def asked(**changed: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-c", call]
+        return subprocess.run(command, cwd=ROOT, env=environment | changed, capture_output=True, text=True, check=False)
+
+    said = asked()
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["username"] == ENGINEER
+    assert asked(TOKEN_AUDIENCE="api://another").returncode != 0
+    unreached = asked(FLEET_URL="http://127.0.0.1:9")
+    assert unreached.returncode != 0 and "set FLEET_URL" in unreached.stderr
+
+
 # ------------------------------------------------------------------------------------------------------ what goes wrong
 
 
@@ -157,6 +177,12 @@ def test_exit_codes_tell_a_script_what_kind_of_no_it_is(fleet: Fleet, api: Api) 
     assert fleet("rollback", FIRST, "--reason", "drifts off")[0] == 1
     assert main(["--url", "http://127.0.0.1:9", "status"]) == 4
     assert main(["--url", "http://fleet.example", "status"]) == 2
+
+
+def test_training_away_from_this_machine_says_which_files_to_change_for_it(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--url", "https://fleet.example", "train", FIRST]) == 2
+    said = " ".join(capfd.readouterr().err.split())
+    assert "training.cutoff_date in config/plants/P001/C001.yml" in said and "az pipelines run --name build" in said
 
 
 # ----------------------------------------------------------------------------------------------- what changes something

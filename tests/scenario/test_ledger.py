@@ -459,3 +459,17 @@ def test_a_span_that_is_none_or_too_long_is_refused(world: World) -> None:
     for first, last in ((date(2026, 2, 1), date(2026, 1, 1)), (date(2026, 1, 1), date(2026, 2, 1))):
         with pytest.raises(Invalid, match="is no span"):
             ledger(world).days(first, last)
+
+
+def test_the_days_of_a_plant_are_those_of_its_circuits_begun_or_not() -> None:
+    world = World(Fleet(("P001_C001", "P002_C001", "P002_C002")))
+    for circuit in world.fleet.circuits():
+        world.go_live(circuit=circuit)
+    world.run_until(world.at(hour=2, day=1))
+    world.commit(circuits=("P002_C001",))
+    world.run(hours=1)
+    day = world.now().date()
+    (of_fleet,), (of_plant,) = (ledger(world).days(day, day, plant)["days"] for plant in ("", "P002"))
+    assert (of_fleet["expected"], of_plant["expected"], of_plant["states"]["done"]) == (3, 2, 1)
+    assert of_plant["not_done"] == {"due": ["P002_C002"]}
+    assert ledger(world).days(day, day, "P003")["days"] == []

@@ -5,7 +5,16 @@ import { html, useEffect, useRef } from "../vendor/htm-preact.js";
 import { localTime } from "./times.js";
 
 const HEIGHT = 250;
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+/** One of the style sheet's colours as it is now, in light or in dark. */
+function colour(name) {
+  const asked = document.body.appendChild(document.createElement("i"));
+  asked.style.color = `var(--${name})`;
+  const found = getComputedStyle(asked).color;
+  asked.remove();
+  return found;
+}
+
 export const number = (value) => (value === null || value === undefined ? "–" : Number(value).toLocaleString("en", { maximumSignificantDigits: 4 }));
 
 /** Lines of [time, value] and a band of [time, low, high] on one axis of times; all times as seconds. */

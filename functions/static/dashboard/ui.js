@@ -88,7 +88,7 @@ export const Empty = ({ children }) => html`<p class="empty"><${Shape} tone="goo
 /** What a view shows until it is there, and when it is not to be had. */
 export function Loaded({ view, children }) {
   if (view.error && !view.data) return html`<${Failure} error=${view.error} retry=${view.refresh} />`;
-  if (view.loading) return html`<p class="loading" role="status">Loading …</p>`;
+  if (!view.data) return html`<p class="loading" role="status">Loading …</p>`;
   return html`${view.error && html`<${Failure} error=${view.error} retry=${view.refresh} stale />`}${children(view.data)}`;
 }
 

@@ -6,6 +6,7 @@ import { useRefusal } from "../me.js";
 import { Link, goWith } from "../router.js";
 import { Ago, Deadline, utcDay } from "../times.js";
 import { Badge, CircuitLink, Empty, Failure, Heading, Loaded, OrderButton, Pager, Phase, ReleaseLink, Section, Shape } from "../ui.js";
+import { isLarge } from "./ledger.js";
 
 const SHOWN = [
   ["", "All circuits"],
@@ -21,7 +22,8 @@ export default function Fleet({ query }) {
   const needs = useView("overview/needs");
   const alerts = useView("alerts?size=50");
   const proposals = useView("proposals?size=50", 30_000);
-  const days = useView(`ledger/days?from=${today}&to=${today}`, 60_000);
+  const plants = useView("overview/circuits?size=1", 0).data?.plants;
+  const days = useView(plants && !isLarge(plants) ? `ledger/days?from=${today}&to=${today}` : null, 60_000); // else alerts tell
   return html`<div class="title"><${Heading}>Fleet<//></div>
     <${Section} id="needs" title="Needs somebody now" aside=${needs.data && html`as of <${Ago} at=${needs.data.at} />`}>
       <${Loaded} view=${needs}>${(found) => html`<${Needs} needs=${found} alerts=${alerts.data?.alerts} refresh=${alerts.refresh} proposals=${proposals} days=${days.data} />`}<//>

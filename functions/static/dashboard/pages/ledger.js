@@ -14,10 +14,15 @@ export default function Ledger({ query }) {
   const today = utcDay(new Date());
   const to = query.get("to") ?? today;
   const from = daysBefore(to, SPAN - 1);
-  const days = useView(`ledger/days?from=${from}&to=${to}`, 30_000);
+  const plants = useView("overview/circuits?size=1", 0).data?.plants;
+  const plant = query.get("plant") ?? (plants && isLarge(plants) ? plants[0].plant : "");
+  const days = useView(plants ? `ledger/days?from=${from}&to=${to}${plant && `&plant=${plant}`}` : null, 30_000);
   const why = useRefusal();
   return html`<div class="title"><${Heading}>Ledger<//></div>
-    <${Section} id="days" title="How complete each day is" aside=${html`<label>Up to <input type="date" value=${to} max=${today} onChange=${(event) => goWith({ to: event.target.value === today ? "" : event.target.value })} /></label>`}>
+    <${Section} id="days" title="How complete each day is" aside=${html`<label>Plant <select value=${plant} onChange=${(event) => goWith({ plant: event.target.value })}>
+        ${plants && !isLarge(plants) && html`<option value="">All plants</option>`}
+        ${(plants ?? []).map((one) => html`<option value=${one.plant}>${one.plant}</option>`)}
+      </select></label><label>Up to <input type="date" value=${to} max=${today} onChange=${(event) => goWith({ to: event.target.value === today ? "" : event.target.value })} /></label>`}>
       <${Loaded} view=${days}>${(found) => html`<${Table} label="Days" fit numbers head=${["Day (UTC)", "Expected", ...STATES, "Success", "On time", ""]}>
         ${[...found.days].reverse().map((day) => html`<tr key=${day.day}>
           <th scope="row">${day.day}</th><td class="number">${day.expected}</td>
@@ -40,6 +45,9 @@ export default function Ledger({ query }) {
     <//>
     <${Matrix} query=${query} from=${from} to=${to} />`;
 }
+
+/** Whether the fleet is too large for all of its days to be counted while somebody waits. */
+export const isLarge = (plants) => plants.reduce((sum, plant) => sum + plant.circuits, 0) > 300;
 
 const percent = (rate) => (rate === null ? "–" : `${Math.floor(rate * 1000) / 10} %`);
 
