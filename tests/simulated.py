@@ -390,6 +390,7 @@ class Operations:
         self.fate_of: Callable[[str], Fate] = lambda purpose: Fate()
         self.told: Callable[[datetime, Started], None] = lambda at, operation: None
         self._by_command: dict[str, str] = {}
+        self._under_way: list[Started] = []
         self._numbers = itertools.count(1)
 
     def start(
@@ -409,6 +410,7 @@ class Operations:
         operation = Started(reference, command_id, purpose, circuit, fate, now, ends_at, finish, pair)
         self.started[reference] = operation
         self._by_command[command_id] = reference
+        self._under_way.append(operation)
         for _ in range(fate.events if ends_at else 0):
             assert ends_at is not None
             self.told(ends_at + timedelta(minutes=fate.event_late), operation)
@@ -425,7 +427,7 @@ class Operations:
         self.catch_up()
         return [
             operation
-            for operation in self.started.values()
+            for operation in self._under_way
             if operation.state is OperationState.RUNNING
             and purpose in (None, operation.purpose)
             and circuit in (None, operation.circuit)
@@ -448,12 +450,12 @@ class Operations:
     def catch_up(self) -> None:
         """Let everything whose time has come end, in the order of its end."""
         now = self.clock.now()
-        over = [o for o in self.started.values() if o.state is OperationState.RUNNING and o.ends_at]
+        self._under_way = [o for o in self._under_way if o.state is OperationState.RUNNING]
+        over = [o for o in self._under_way if o.ends_at and o.ends_at <= now]
         for operation in sorted(over, key=lambda o: (o.ends_at, o.reference)):
-            if operation.ends_at and operation.ends_at <= now:
-                operation.state = operation.fate.state
-                if operation.state is OperationState.SUCCEEDED:
-                    operation.outputs = operation.finish()
+            operation.state = operation.fate.state
+            if operation.state is OperationState.SUCCEEDED:
+                operation.outputs = operation.finish()
 
 
 class SimulatedPlatform:
@@ -554,7 +556,10 @@ class SimulatedPlatform:
         return self.operations.look(reference)
 
     def cancel(self, reference: str) -> None:
-        self.operations.cancel(reference)
+        """A job stops; a copy or a deployment under way comes to its end, as on AzureML."""
+        operation = self.operations.started.get(reference)
+        if operation and operation.purpose in (TEST_INFERENCE, SCORING):
+            self.operations.cancel(reference)
 
     def deployed(self, stage: Stage, circuit: str) -> Deployment | None:
         self.operations.catch_up()

@@ -109,6 +109,8 @@ def test_a_rollback_takes_production_from_a_repair(worlds: Callable[..., World])
     reconcile(world, hours=0.1)
     assert world.order(m.RollbackRequested).verdict is Verdict.APPLIED
     world.run(minutes=20)
+    assert world.rollback().phase == RollbackPhase.ROLLING_BACK, "a deployment under way cannot be cancelled"
+    world.run(minutes=60)
     assert world.rollback().phase == RollbackPhase.DONE and served(world) == world.circuit().serving == V1
     assert [each.phase for each in discrepancies(world)] == [Phase.GONE]
 
