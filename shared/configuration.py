@@ -268,11 +268,13 @@ class MonitoringSchedules(Frozen):
 class EnvironmentUpdates(Frozen):
     """How an environment goes through the fleet: first to `canary_circuits`, then in waves, and watched at the end.
 
-    More failures than `failure_budget`, a share of the circuits it reached, halt it; a failing canary always does.
+    More failures than `failure_budget`, a share of the circuits it reached, halt it; a failing canary always does. Each
+    canary scores with it before the first wave begins; with `verify_waves`, each circuit of a wave before the next.
     """
 
     canary_circuits: int = Field(default=2, ge=1, le=50)
     wave_circuits: int = Field(default=20, ge=1, le=500)
+    verify_waves: bool = False
     failure_budget: Rate = 0.1
     observation_hours: int = Field(default=24, ge=1, le=14 * 24)
 

@@ -130,13 +130,16 @@ def _room(standing: Mapping[str, Standing | None], cursor: str, at: Handling) ->
 
 @handles(e.TellCircuit)
 def tell_circuit(command: e.TellCircuit, at: Handling) -> m.Event:
-    return _TOLD[Purpose(command.purpose)](root=command.root, version=command.version, order=command.order)
+    purpose = Purpose(command.purpose)
+    told = {"root": command.root, "version": command.version, "order": command.order}
+    if purpose in (Purpose.CANARIES, Purpose.WAVE):
+        verify = purpose is Purpose.CANARIES or at.directory.rules(ENVIRONMENT).verify_waves
+        return e.WaveReached(**told, verify=verify)
+    return _TOLD[purpose](**told)
 
 
 _TOLD: Mapping[Purpose, type[e.ToldOfEnvironment]] = {
     Purpose.OFFER: e.EnvironmentOffered,
-    Purpose.CANARIES: e.WaveReached,
-    Purpose.WAVE: e.WaveReached,
     Purpose.UNDO: e.EnvironmentUndone,
     Purpose.CONCLUDE: e.EnvironmentConcluded,
 }

@@ -66,6 +66,7 @@ class FleetDirectory:
                 "requirements": both,
                 "canary_circuits": updates.canary_circuits,
                 "wave_circuits": updates.wave_circuits,
+                "verify_waves": updates.verify_waves,
                 "failure_budget": updates.failure_budget,
                 "environment_observation": timedelta(hours=updates.observation_hours),
             }

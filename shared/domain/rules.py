@@ -83,6 +83,7 @@ class Rules(Value):
     """Whether a failed observation is rolled back without asking; people decide where it is not."""
     canary_circuits: int = 2
     wave_circuits: int = 20
+    verify_waves: bool = False
     failure_budget: float = 0.1
     """The share of circuits whose update may fail before an environment release is halted."""
     environment_observation: timedelta = timedelta(hours=24)

@@ -44,7 +44,10 @@ UNDER_WAY = (Phase.WAITING_FOR_TEST, *IN_TEST, Phase.WAITING_FOR_PRODUCTION, Pha
 
 
 class EnvironmentUpdate(Item):
-    """`pair` is what is tested and deployed, `previous` what it replaced; `waved`: its turn has come."""
+    """`pair` is what is tested and deployed, `previous` what it replaced; `waved`: its turn has come.
+
+    `verify`: the next wave waits until it is `proved`, which a verified scoring makes it.
+    """
 
     circuit: str
     version: str
@@ -52,6 +55,7 @@ class EnvironmentUpdate(Item):
     pair: Pair | None = None
     previous: Pair | None = None
     waved: bool = False
+    verify: bool = False
     proved: bool = False
     operation: Operation | None = None
     test: Mapping[str, Any] = {}
@@ -64,6 +68,8 @@ class Standing(Value):
     phase: str
     order: str = ""
     waved: bool = False
+    verify: bool = False
+    proved: bool = False
     pair: Pair | None = None
     previous: Pair | None = None
     reason: str = ""

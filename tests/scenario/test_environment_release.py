@@ -17,7 +17,17 @@ from shared.domain.rules import Rules
 from shared.domain.values import ENVIRONMENT, Pair, Stage
 from tests.builders import DIRECTOR, ENGINEER, circuits, model_tags
 from tests.scenario.invariants import check_at_rest, check_replay_changes_nothing
-from tests.simulated import ENVIRONMENT_PROMOTION, FAILS, PRODUCTION_DEPLOYMENT, TEST_INFERENCE, UNUSABLE, Killed
+from tests.simulated import (
+    ENVIRONMENT_PROMOTION,
+    FAILS,
+    HANGS,
+    PRODUCTION_DEPLOYMENT,
+    SCORING,
+    TEST_INFERENCE,
+    UNUSABLE,
+    Fate,
+    Killed,
+)
 from tests.world import Fleet, World
 
 NEW = "1.1.0"
@@ -186,6 +196,54 @@ def test_a_failing_canary_halts_the_release_and_a_person_may_let_it_go_on() -> N
     assert list(serves(world).values()).count(NEW) == 11
 
 
+def test_each_canary_scores_with_it_before_the_first_wave_begins() -> None:
+    world = world_of()
+    release = bring_to_waves(world)
+    world.run(hours=4)
+    assert world.phase(release) == "observing", world.story(release)
+    scored = [o for o in world.operations.started_for(SCORING) if o.pair and o.pair.environment == NEW]
+    assert {operation.circuit for operation in scored} == set(TWELVE[:2])
+    ended = [operation.ends_at for operation in scored if operation.ends_at]
+    waves = [o for o in world.operations.started_for(PRODUCTION_DEPLOYMENT) if o.pair and o.pair.environment == NEW]
+    assert min(o.started_at for o in waves if o.circuit not in TWELVE[:2]) >= max(ended)
+    assert all(world.circuit(canary).verified == Pair(model=1, environment=NEW) for canary in TWELVE[:2])
+
+
+def test_a_canary_whose_predictions_are_refused_halts_it_and_goes_back() -> None:
+    world = world_of()
+    release = bring_to_waves(world)
+    world.fate(SCORING, UNUSABLE)
+    world.run(hours=4)
+    assert world.phase(release) == "halted", world.story(release)
+    back = [circuit for circuit in TWELVE if world.update(circuit, NEW).phase == "rolled back"]
+    assert len(back) == 1 and set(back) < set(TWELVE[:2])
+    assert list(serves(world).values()).count(NEW) == 1, "the other canary keeps it, and no wave has begun"
+
+
+def test_where_the_policy_says_so_each_wave_is_verified_before_the_next() -> None:
+    world = world_of(verify_waves=True)
+    release = bring_to_waves(world)
+    world.run(hours=6)
+    assert world.phase(release) == "observing", world.story(release)
+    assert all(world.circuit(circuit).verified == Pair(model=1, environment=NEW) for circuit in TWELVE)
+    assert len([o for o in world.operations.started_for(SCORING) if o.pair and o.pair.environment == NEW]) == 12
+
+
+def test_canaries_that_cannot_score_halt_it_and_a_person_may_go_on_without() -> None:
+    world = world_of()
+    bring_to_tested(world)
+    world.operations.fate_of = lambda purpose: HANGS if purpose == SCORING else Fate()
+    world.approve(RELEASE)
+    world.approve(RELEASE, DIRECTOR)
+    world.run(hours=13)
+    assert world.phase(RELEASE) == "halted", world.story(RELEASE)
+    assert list(serves(world).values()).count(NEW) == 2
+    assert order(world, e.WavesResumed).verdict is Verdict.APPLIED
+    world.run(hours=4)
+    assert world.phase(RELEASE) == "observing", world.story(RELEASE)
+    assert set(serves(world).values()) == {NEW}
+
+
 def test_a_person_may_halt_it_between_waves() -> None:
     world = world_of()
     release = bring_to_waves(world)
@@ -280,7 +338,7 @@ def test_only_the_circuits_that_fail_go_back_while_the_others_are_observed() -> 
     world = world_of()
     release = bring_to_waves(world)
     world.run(hours=5)
-    world.fate("scoring", UNUSABLE)
+    world.fate(SCORING, *[UNUSABLE] * 3)  # two are of canaries, which have scored usably before
     next_day(world)
     back = [circuit for circuit in TWELVE if world.update(circuit, NEW).phase == "rolled back"]
     assert len(back) == 1
@@ -354,7 +412,9 @@ def test_a_process_that_dies_at_any_point_goes_on_without_repeating(seed: int) -
     world.run(hours=1)
     assert world.phase(release) == "observing", world.story(release)
     started = [operation.command_id for operation in world.operations.started.values()][before:]
-    assert len(started) == len(set(started)) == 1 + 4 * 3  # a promotion; deployed to test, tested, deployed, for each
+    assert (
+        len(started) == len(set(started)) == 1 + 4 * 3 + 1
+    )  # a promotion; deployed, tested, deployed; the canary scores
 
 
 def test_people_see_how_far_it_is_and_each_circuits_update() -> None:

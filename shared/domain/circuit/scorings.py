@@ -111,7 +111,10 @@ class Scorings(Part[ScoringRun]):
         if updated or (isinstance(item, Release) and item.phase in (r.Phase.OBSERVING, *r.ENDS)):
             yield from self._due(self.rules.origin(self.now))
         if isinstance(event, m.RolledBack):
-            yield from self._verify(self.rules.origin(self.now))
+            yield from self._verify(self.rules.origin(self.now), by=str(self.root.rollbacks))
+        if isinstance(item, EnvironmentUpdate) and isinstance(event, m.DeployedToProduction) and item.verify:
+            reached = min(self.now, self.root.newest_reading or self.now)
+            yield from self._verify(self.rules.origin(reached), by=f"environment.{item.version}")
 
     def undone(self, bad: Pair, rollback: str, reason: str) -> Iterable[Line]:
         off = m.ScoringCalledOff(root=self.root.id, reason=f"{bad} was taken out of production by {rollback}")
@@ -146,14 +149,14 @@ class Scorings(Part[ScoringRun]):
         under_way = [run for run in self.draft.items.values() if isinstance(run, ScoringRun) and not _ended(run)]
         return len(under_way) >= MOST_UNDER_WAY or any(run.origin == origin for run in under_way)
 
-    def _verify(self, origin: datetime) -> list[Line]:
-        """The newest origin scored by the pair that serves again, also when another pair has scored it."""
+    def _verify(self, origin: datetime, by: str) -> list[Line]:
+        """The newest origin scored by the pair that now serves, also when another pair has scored it."""
         newest = self.root.newest_reading
         if lines := self._due(origin):
             return lines
         if newest is None or newest < origin or not self.root.scoring or self.root.desired != self.root.serving:
             return []
-        again = {**self._run(origin), "id": f"{scoring_id(self.root.id, origin)}+{self.root.rollbacks}"}
+        again = {**self._run(origin), "id": f"{scoring_id(self.root.id, origin)}+{by}"}
         return [Line(SCORING, m.VerificationDue(root=self.root.id, origin=origin), created=again)]
 
     def offered(self, item: ScoringRun) -> dict[str, Any]:

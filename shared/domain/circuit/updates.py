@@ -173,7 +173,7 @@ class Updates(Part[EnvironmentUpdate]):
         return [Line(UPDATE, self._turn(update, self._again(update)), update.id) for update in waiting[:1]]
 
     def _again(self, update: EnvironmentUpdate) -> e.WaveReached:
-        return e.WaveReached(root=self.root.id, version=update.version, order=update.order)
+        return e.WaveReached(root=self.root.id, version=update.version, order=update.order, verify=update.verify)
 
     def undone(self, bad: Pair, rollback: str, reason: str) -> Iterable[Line]:
         """A person's rollback of the circuit takes its update back as well."""

@@ -50,6 +50,8 @@ def _waited_for(circuit: str, standing: Standing | None, phase: str, cursor: str
         return False
     if phase in WAVES and standing and standing.phase in (u.Phase.WAITING_FOR_TEST, u.Phase.WAITING_FOR_PRODUCTION):
         return False  # it goes on when its owner lets go of it; the others are not held up
+    if phase in WAVES and standing and standing.verify and standing.phase == u.Phase.OBSERVING and not standing.proved:
+        return phase == Phase.UPDATING_CANARIES or circuit not in canaries  # accepted with the waves that go on
     told = standing is not None and (standing.waved or standing.phase in u.ENDS)
     return not told or (standing is not None and standing.phase in (*u.UNDER_WAY, u.Phase.TESTED))
 

@@ -273,10 +273,15 @@ class EnvironmentOfferedInVain(EnvironmentOffered):
 
 
 class WaveReached(ToldOfEnvironment):
-    """The circuit's turn: its pair is tested and production is free."""
+    """The circuit's turn: its pair is tested and production is free.
+
+    `verify`: the next wave waits until the circuit has scored with it.
+    """
+
+    verify: bool = False
 
     def onto(self) -> Mapping[str, Any]:
-        return {"waved": True, "reason": ""}
+        return {"waved": True, "verify": self.verify, "reason": ""}
 
 
 class WaveReachedWhileOwned(WaveReached):
@@ -301,7 +306,7 @@ class WaveReachedInVain(WaveReached):
     why: str
 
     def onto(self) -> Mapping[str, Any]:
-        return {"waved": True, "reason": self.why}
+        return {**super().onto(), "reason": self.why}
 
 
 class EnvironmentUndone(ToldOfEnvironment):
