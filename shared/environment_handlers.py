@@ -33,7 +33,14 @@ def describe_environment(command: e.DescribeEnvironment, at: Handling) -> m.Even
     found = at.ports.platform.describe_environment(command.version)
     if found is None:
         return e.EnvironmentMissing.of(command, looks=command.looks)
-    return e.EnvironmentDescribed.of(command, tags=dict(found.tags))
+    circuits = [summary for summary in fleet(at).values() if summary]
+    served = {summary["serving"]["environment"] for summary in circuits if summary["serving"]}
+    return e.EnvironmentDescribed.of(
+        command,
+        tags=dict(found.tags),
+        served=tuple(sorted(served, key=version_numbers)),
+        candidates=sum(len(summary["releases"]) for summary in circuits),
+    )
 
 
 @handles(e.PreviewEnvironment)

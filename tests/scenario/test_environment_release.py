@@ -139,6 +139,37 @@ def test_a_breaking_environment_is_refused_and_sent_the_retraining_way(tags: dic
     check_at_rest(world)
 
 
+def test_the_first_environment_of_a_fresh_fleet_asks_nobody_and_comes_with_the_models() -> None:
+    world = World(Fleet(circuits(2)))
+    release = world.register_environment("1.0.0")
+    world.run(minutes=5)
+    assert world.phase(release) == "settled" and "comes with the models" in world.asked(release).reason
+    assert not world.approvals.asked and not world.operations.started
+    world.platform.registry_environments.clear()
+    world.go_live(1, circuits(2)[0])
+    assert world.platform.registry_environments == {"1.0.0"}
+    newer = world.register_environment(NEW)
+    world.run(minutes=5)
+    assert world.phase(newer) == "awaiting registry approval", "with something that serves, people are asked"
+
+
+def test_a_minor_version_of_the_major_that_came_with_its_models_is_no_breaking_one() -> None:
+    world = world_of(circuits(2))
+    for version in ("2.0.0", "2.1.0"):
+        world.platform.dev_environments[version] = {"backward_compatible": "true", "requires_retrain": "false"}
+    newer, older = circuits(2)
+    world.register(newer, 2, tags=model_tags(newer, 2, environment_version="2.0.0"))
+    for _ in range(2):
+        world.run(minutes=40)
+        world.approve(f"{newer}:2")
+    world.run(minutes=30)
+    next_day(world)
+    release = world.register_environment("2.1.0")
+    world.run(minutes=5)
+    assert world.phase(release) == "awaiting registry approval", world.story(release)
+    assert world.documents.at(str(world.environment_release("2.1.0").preview["uri"]))["left"].keys() == {older}
+
+
 def test_people_see_beforehand_which_deployments_it_would_touch() -> None:
     world = world_of(circuits(3), live=circuits(3)[:2])
     release = world.register_environment(NEW)

@@ -144,20 +144,26 @@ class EnvironmentDraft(AlertingDraft):
                 raise NotNow("another look came first")
             if self.now - item.created_at >= self.rules.tag_grace:
                 event = e.EnvironmentNeverCame(**event.model_dump())
-        if isinstance(event, e.EnvironmentDescribed) and (why := self._breaks(item.version, event.tags)):
-            event = e.EnvironmentBreaks(**event.model_dump(), why=why)
+        if isinstance(event, e.EnvironmentDescribed):
+            event = self._described(item, event)
         if isinstance(event, e.UpdatesCounted):
             event = self._counted(item, event)
         if isinstance(event, m.DeadlinePassed) and item.phase in WAVES and self.rules.standstill(self.now):
             event = m.DeadlineMoved(**event.model_dump())
         return Line(ENVIRONMENT_RELEASE, event, item.id)
 
-    def _breaks(self, version: str, tags: Mapping[str, str]) -> str:
+    def _described(self, item: EnvironmentRelease, event: e.EnvironmentDescribed) -> m.Outcome:
+        if not (self.root.newest or event.served or event.candidates):
+            return e.FirstEnvironmentDescribed(**event.model_dump())
+        why = self._breaks(item.version, event.tags, event.served)
+        return e.EnvironmentBreaks(**event.model_dump(), why=why) if why else event
+
+    def _breaks(self, version: str, tags: Mapping[str, str], served: Sequence[str]) -> str:
         """Why models that are there cannot be scored with the version; nothing when they can."""
-        new_major = bool(self.root.live) and version_numbers(version)[0] != version_numbers(self.root.live)[0]
+        new_major = bool(served) and version_numbers(version)[0] not in {version_numbers(each)[0] for each in served}
         if tags.get("backward_compatible") == "true" and tags.get("requires_retrain") == "false" and not new_major:
             return ""
-        said = f"its MAJOR number is not that of {self.root.live}, which is live" if new_major else "its tags say so"
+        said = f"its MAJOR number is not that of {' or '.join(served)}, which serve" if new_major else "its tags say so"
         return (
             f"{version} is not for models that were trained before it ({said}). Set environment_version: {version} in"
             " the circuits' files and merge: they are trained with it, and model and environment are released together"

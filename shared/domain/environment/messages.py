@@ -94,12 +94,24 @@ class EnvironmentNeverCame(EnvironmentMissing):
 
 
 class EnvironmentDescribed(Outcome):
-    """The version's tags say that models which are there can be scored with it."""
+    """The version's tags say that models which are there can be scored with it.
+
+    `served`: the environments that circuits serve with; `candidates`: releases of models that are under way.
+    """
 
     tags: Mapping[str, str]
+    served: tuple[str, ...] = ()
+    candidates: int = 0
 
     def onto(self) -> Mapping[str, Any]:
         return {"tags": dict(self.tags), "trainer": self.tags.get("pr_author", "")}
+
+
+class FirstEnvironmentDescribed(EnvironmentDescribed):
+    """Nothing serves and nothing is on its way: nobody need be asked, and each model brings the environment with it."""
+
+    def onto(self) -> Mapping[str, Any]:
+        return {**super().onto(), "reason": "nothing serves yet: it comes with the models that were trained with it"}
 
 
 class EnvironmentBreaks(EnvironmentDescribed):

@@ -107,6 +107,7 @@ TABLE: dict[tuple[str | None, type[m.Event]], Then] = {
     (Phase.REGISTERED, e.EnvironmentMissing): Then(Phase.REGISTERED, later=(e.DescribeEnvironment,)),
     (Phase.REGISTERED, e.EnvironmentNeverCame): Then(Phase.FAILED, raises=_BROKE),
     (Phase.REGISTERED, e.EnvironmentBreaks): Then(Phase.FAILED, raises=_BROKE),
+    (Phase.REGISTERED, e.FirstEnvironmentDescribed): Then(Phase.SETTLED, clears=(Cause.ENVIRONMENT_RELEASE,)),
     (Phase.REGISTERED, e.EnvironmentDescribed): Then(
         Phase.CLASSIFIED, (e.PreviewEnvironment,), clears=(Cause.ENVIRONMENT_RELEASE,)
     ),

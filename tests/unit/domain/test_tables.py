@@ -339,7 +339,7 @@ DECIDED = {
     "environment release": """
         - | EnvironmentRegistered, EnvironmentRegisteredWhileOwned, OlderEnvironmentRegistered
         registered | CommandPoisoned, DeadlinePassed, EnvironmentBreaks, EnvironmentDescribed,
-            EnvironmentMissing, EnvironmentNeverCame, SupersededByNewer
+            EnvironmentMissing, EnvironmentNeverCame, FirstEnvironmentDescribed, SupersededByNewer
         waiting for the fleet | DeadlinePassed, FleetFreed, SupersededByNewer
         classified | CommandPoisoned, DeadlinePassed, EnvironmentPreviewed, SupersededByNewer
         awaiting registry approval | GateAgeing, GateNearlyExpired,
