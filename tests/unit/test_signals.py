@@ -224,7 +224,7 @@ def test_a_registered_environment_begins_its_release(world: World, signals: Sign
     world.platform.dev_environments["1.1.0"] = {"backward_compatible": "true", "requires_retrain": "false"}
     assert signals.hear(document(ENVIRONMENT_REGISTERED, {"version": "1.1.0"}, OWN)) == "applied"
     world.run(minutes=5)
-    assert world.phase("sensor-forecast-env:1.1.0") == "awaiting registry approval"
+    assert world.phase("sensor-forecast-env:1.1.0") == "settled"  # nothing serves: nobody is asked
 
 
 @pytest.mark.parametrize("version", ["1.1", "latest", "01.1.0", "1.1.0-rc1", 110, None])
