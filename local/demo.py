@@ -472,7 +472,7 @@ def _show_models(console: Console, models: Mapping[str, Mapping[str, Any]]) -> N
         errors = (f"{measured[name]:.3g}" for name in ("mae", "naive_mae"))
         skill = f"{measured['skill']:+.0%}" if measured["skill"] > -1 else "below -100%"
         table.add_row(model, *errors, skill, f"{measured['interval_coverage']:.0%}")
-    console.print("\n  Backtests: errors in standard deviations of the target, intervals made for 90 %:")
+    console.print("\n  Backtests: errors in standard deviations of the target, intervals for 90 %:")
     console.print(Padding(table, (0, 0, 0, 2)))
 
 

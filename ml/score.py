@@ -131,6 +131,10 @@ def _check_history(request: ScoringRequest, model: CircuitForecaster, history: H
 def _predictions(request: ScoringRequest, model: CircuitForecaster, forecast: np.ndarray, version: int) -> pa.Table:
     steps = range(1, len(forecast) + 1)
     rows = len(forecast)
+    # No sensor measures beyond its range; a forecast beyond it is left as it is, for who judges the model.
+    least, most = model.plausible.get(model.spec.target, (-np.inf, np.inf))
+    lower = np.maximum(forecast + np.minimum(model.offsets[0], 0.0), least)
+    upper = np.minimum(forecast + np.maximum(model.offsets[1], 0.0), most)
     return pa.table(
         {
             "circuit": [request.circuit] * rows,
@@ -139,8 +143,8 @@ def _predictions(request: ScoringRequest, model: CircuitForecaster, forecast: np
             "timestamp": [request.forecast_origin + timedelta(hours=step) for step in steps],
             "step": list(steps),
             "forecast": forecast,
-            "lower": forecast + np.minimum(model.offsets[0], 0.0),
-            "upper": forecast + np.maximum(model.offsets[1], 0.0),
+            "lower": np.minimum(lower, forecast),
+            "upper": np.maximum(upper, forecast),
             "model_version": [request.model_version] * rows,
             "environment_version": [request.environment_version] * rows,
             "delta_version": [version] * rows,

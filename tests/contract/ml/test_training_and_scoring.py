@@ -251,6 +251,21 @@ def test_scoring_reads_a_week_of_its_own_sensor_and_opens_no_other_day(
     assert f'col("sensor_id") == "{model.sensor_id}"' in plan.split("SELECTION:")[1], "the file readers get the filter"
 
 
+def test_an_interval_ends_where_the_sensor_can_measure_no_more(lake: Lake, model: CircuitForecaster) -> None:
+    request = scoring_request(lake, command_id="bounded")
+    score(request, lambda _: model)
+    usual = read_predictions(request.output_uri).to_pandas()
+    least = float(usual["lower"].quantile(0.1))  # above some of the bounds, below nearly all that was measured
+    bounded = CircuitForecaster(
+        model.circuit, model.sensor_id, model.forecaster, {"temperature": (least, 100.0)}, model.offsets
+    )
+    score(request, lambda _: bounded)
+    found = read_predictions(request.output_uri).to_pandas()
+    assert (found["forecast"] == usual["forecast"]).all()
+    assert (found["upper"] == usual["upper"]).all()
+    assert (found["lower"] == usual["lower"].clip(lower=least).clip(upper=usual["forecast"])).all()
+
+
 def test_a_past_day_is_scored_from_what_was_known_then(lake: Lake, model: CircuitForecaster) -> None:
     origin = datetime(2025, 11, 3, tzinfo=UTC)
     request = scoring_request(lake, forecast_origin=origin, command_id="past")
