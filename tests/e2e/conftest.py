@@ -19,8 +19,10 @@ import requests
 from azure.data.tables import TableClient
 
 from local.configuration import copy_configuration
+from local.environments import register_environment
 from local.readings import write_readings
 from local.runtime import LocalRuntime, Pace
+from shared.adapters.local.platform_client import PlatformClient
 from shared.domain.training import Phase as TrainingPhase
 from shared.training_build import Change, TrainingBuild
 from shared.wiring import Wired, wire
@@ -129,6 +131,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         made = Api(runtime, wire(runtime.environment))
         runtime.run_function("run_etl")
         until(lambda: len(made.wired.queries.circuits(200).entries) == len(WAITING), "the readings to be known")
+        platform = PlatformClient(runtime.platform_url, runtime.keys["platform"])
+        for spec in fleet.environments.values():
+            register_environment(platform, spec, "5f1c7d9e02ab", "101")
         build = TrainingBuild(made.wired.application, limit=3, poll_seconds=0.3)
         runs = build.run(WAITING, Change("5f1c7d9e02ab", TRAINER, "101"))
         assert {run.phase for run in runs.values()} == {TrainingPhase.TRAINED}

@@ -19,10 +19,10 @@ export default function Circuit({ circuit }) {
   const orders = useView(`circuits/${circuit}/orders`);
   const again = () => [view, releases, orders].forEach((one) => one.refresh());
   if (view.error?.status === 404 && !view.data)
-    return html`<div class="title"><${Heading}>${circuit}<//></div><${Notice}>Nothing was heard of this circuit yet: no reading and no model. It begins with the first ETL run that covers its sensor, or with its first training.<//>`;
+    return html`<div class="title"><${Heading}>${circuit}<//></div><${Notice}>Nothing was heard of ${circuit}: no reading and no model. If the configuration has it, it begins with the first ETL run that covers its sensor, or with its first training; if not, there is no such circuit.<//>`;
   return html`<${Loaded} view=${view}>${(one) => {
     const hold = one.open.find((item) => item.id.includes("!hold."));
-    const candidate = releases.data?.releases.find((release) => !ENDED.includes(release.phase));
+    const candidate = releases.data?.releases.find((release) => !ENDED.includes(release.phase) && release.version !== one.serving?.model);
     return html`
       <div>
         <p class="crumbs"><${Link} to=${`?plant=${circuit.split("_")[0]}`}>${circuit.split("_")[0]}<//></p>
@@ -69,7 +69,8 @@ function Actions({ circuit, hold, done }) {
   const why = useRefusal();
   const [version, setVersion] = useState("");
   const reasons = (reason) => ({ reason });
-  const choices = circuit.proved.filter((proved) => proved.pair.model !== circuit.serving?.model);
+  const serving = circuit.serving;
+  const choices = circuit.proved.filter(({ pair }) => pair.model !== serving?.model || pair.environment !== serving?.environment);
   return html`<div class="buttons">
     ${hold
       ? html`<${OrderButton} why=${why} done=${done} order=${{ id: "resume", name: "Lift the hold", title: `Lift the hold of ${circuit.id}?`, says: "What is ready goes on into production.", verb: "Lift", path: `circuits/${circuit.id}/resume`, body: reasons }} />`
@@ -78,7 +79,7 @@ function Actions({ circuit, hold, done }) {
       id: "rollback",
       name: "Roll back",
       title: `Roll ${circuit.id} back?`,
-      says: choices.length ? `Model ${circuit.serving.model} is taken out of production at once, and the circuit is put on hold.` : `No other pair has proved itself: nothing would serve, and scoring would be suspended.`,
+      says: choices.length ? `Model ${serving.model} on ${serving.environment} is taken out of production at once, model ${choices[0].pair.model} on ${choices[0].pair.environment} serves${choices.length > 1 ? " unless you choose another" : ""}, and the circuit is put on hold.` : `No other pair has proved itself: nothing would serve, and scoring would be suspended.`,
       verb: "Roll back",
       danger: true,
       path: `circuits/${circuit.id}/rollback`,
@@ -110,7 +111,7 @@ function Sides({ circuit, candidate }) {
     ["Environment", (one) => (serves(one) ? circuit.serving.environment : one.environment)],
     ["Trained on readings up to", (one) => one.tags.cutoff_date],
     ["Trained by", (one) => one.trainer],
-    ["Error (mae, backtest)", (one) => number(one.tags.mae)],
+    ["Backtest's mae, in sd of the target", (one) => number(one.tags.mae)],
     ["Naive forecast's", (one) => number(one.tags.naive_mae)],
     ["Skill", (one) => number(one.tags.skill)],
     ["Interval coverage", (one) => number(one.tags.interval_coverage)],
@@ -157,7 +158,7 @@ function Pictures({ data, circuit, serving }) {
       band=${{ points: ordered.map(([at, , low, high]) => [seconds(at), low, high]) }}
       head=${["Hour", "Forecast", "Lower", "Upper", "Measured"]}
       rows=${ordered.slice(-72).map(([at, value, low, high]) => [localTime(new Date(at)), number(value), number(low), number(high), number(measured.get(at))])} />
-    ${errors.length > 0 && html`<h3>Error of each day's forecast</h3>
+    ${errors.length > 0 && html`<h3>Error of each day's forecast, in the unit of ${data.target}</h3>
     <${Chart} label="Mean absolute error of each day, with model changes marked" unit="mae" marks=${marks} reach=${reach}
       lines=${[{ name: "mean absolute error", colour: "series-2", dots: true, points: errors.map((one) => [seconds(`${one.day}T00:00Z`), one.mae]) }]}
       head=${["Day", "Model", "Mean absolute error", "Within the interval", "Hours"]}
