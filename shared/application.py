@@ -45,6 +45,8 @@ LONGEST_WAIT = timedelta(minutes=10)
 MOST_COUNTED = 100
 """Failures, and dead letters, that one look counts; more is only more of the same."""
 STOP_READ_EVERY = timedelta(minutes=1)
+READS_STOP = (m.ApprovalDecided, m.ProductionAsked)
+"""Facts that are rare, and that decide or tell people whether a deployment waits: the stop is read for them."""
 
 
 class Application:
@@ -65,6 +67,8 @@ class Application:
 
     def advance(self, event: m.Event) -> Advanced:
         """Apply a fact and send what it commands; a command that the nudge loses is found by the sweep."""
+        if isinstance(event, READS_STOP):
+            self._stopped = (None, "")
         with self._telemetry.span(f"advance {type(event).__name__}", about(event.root)):
             advanced = self._advance(event)
             if advanced.outbox:

@@ -185,11 +185,15 @@ class ProductionApproved(GateApproved):
 
 
 class ProductionApprovedWhileOwned(GateApproved):
-    """The production gate is open while something else owns production."""
+    """The production gate is open while something else owns production; `note` says what."""
+
+    note: str = ""
 
 
 class ProductionApprovedWhileHeld(GateApproved):
-    """The production gate is open while no deployment to production may begin: a hold, a freeze window, a stop."""
+    """The production gate is open while no deployment to production may begin; `note`: which hold, freeze or stop."""
+
+    note: str = ""
 
 
 class ApprovalRejected(ApprovalDecided):

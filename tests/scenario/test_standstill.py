@@ -15,7 +15,8 @@ from shared.domain.release import Phase
 from shared.domain.rollback import Phase as RollbackPhase
 from shared.domain.rules import Rules
 from shared.domain.values import Pair
-from tests.builders import CIRCUIT, START
+from shared.gate_answers import GateAnswers
+from tests.builders import CIRCUIT, ENGINEER, START, decided
 from tests.simulated import PRODUCTION_DEPLOYMENT, Fate
 from tests.world import Fleet, World
 
@@ -49,6 +50,22 @@ def test_what_is_approved_meanwhile_waits_at_ready_and_goes_on_afterwards(world:
     resume_fleet(world) if standstill == "stop" else world.order(m.ResumeRequested)
     world.run(minutes=40)
     assert world.circuit().serving == V1
+
+
+@pytest.mark.parametrize("standstill", ["hold", "stop"])
+def test_an_approval_given_meanwhile_is_told_at_once_that_it_waits_and_why(world: World, standstill: str) -> None:
+    """The stop that was read a moment ago, by the answer before, is not what the next one is told by."""
+    world.bring_to_ready_for_production(1)
+    world.app.rules(CIRCUIT)
+    stop(world) if standstill == "stop" else world.order(m.HoldRequested)
+    world.run(minutes=1)
+    approval = world.release(FIRST).approval
+    assert approval is not None
+    answer = decided(approval.id, approval.digest, ENGINEER)
+    taken = GateAnswers(world.app, world.queries).take(answer)
+    assert [line["phase"] for line in taken.moved] == [Phase.READY]
+    assert "not deployed yet: " in taken.note and ENGINEER.username in taken.note
+    assert world.queries.acts(1).entries[0]["note"] == taken.note
 
 
 def test_a_stop_that_came_after_the_approval_is_seen_before_the_deployment(world: World) -> None:

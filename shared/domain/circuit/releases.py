@@ -158,8 +158,10 @@ class Releases(Part[Release]):
         if approval.gate is Gate.REGISTRY:
             return m.RegistryApproved(**fields)
         if self.root.production_owner:
-            return m.ProductionApprovedWhileOwned(**fields)
-        return m.ProductionApprovedWhileHeld(**fields) if self.draft.withheld() else m.ProductionApproved(**fields)
+            return m.ProductionApprovedWhileOwned(**fields, note=f"waits for {self.root.production_owner}")
+        if withheld := self.draft.withheld():
+            return m.ProductionApprovedWhileHeld(**fields, note=f"not deployed yet: {withheld}")
+        return m.ProductionApproved(**fields)
 
     def outcome(self, release: Release, event: m.Outcome) -> m.Event:
         expect_look(release.operation, event)

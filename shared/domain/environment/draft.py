@@ -98,13 +98,16 @@ class EnvironmentDraft(AlertingDraft):
         assert isinstance(release, EnvironmentRelease)
         if event.decision == "reject":
             return Line(ENVIRONMENT_RELEASE, m.ApprovalRejected(**event.model_dump()), release.id)
-        answer = approvals.not_enough(release, approval, event) or self._opened(approval.gate)(**event.model_dump())
+        answer = approvals.not_enough(release, approval, event) or self._opened(approval.gate, event)
         return Line(ENVIRONMENT_RELEASE, answer, release.id)
 
-    def _opened(self, gate: Gate) -> type[m.GateApproved]:
+    def _opened(self, gate: Gate, event: m.ApprovalDecided) -> m.GateApproved:
+        fields = event.model_dump()
         if gate is Gate.REGISTRY:
-            return m.RegistryApproved
-        return m.ProductionApprovedWhileHeld if self.rules.standstill(self.now) else m.ProductionApproved
+            return m.RegistryApproved(**fields)
+        if standstill := self.rules.standstill(self.now):
+            return m.ProductionApprovedWhileHeld(**fields, note=f"no wave begins yet: {standstill}")
+        return m.ProductionApproved(**fields)
 
     def _ordered(self, event: e.HaltOrdered | e.WavesResumed | e.EnvironmentRollbackOrdered) -> Line:
         identity = environment_release_id(self.root.id, event.version)
