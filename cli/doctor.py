@@ -289,9 +289,10 @@ def _reached(what: str, address: str, token: str = "") -> Finding:
         with opener(address).open(Request(address, headers=headers), timeout=SECONDS) as answer:
             return Finding(what, "ok", f"{address} answers {answer.status}")
     except HTTPError as error:
-        return Finding(
-            what, "wrong", f"{address} answers {error.code}", "see that the address in the settings is right"
-        )
+        mend = "see that the address in the settings is right"
+        if error.code >= 500:
+            mend = "it was reached and is not well: look at its log, and ask again in a minute"
+        return Finding(what, "wrong", f"{address} answers {error.code}", mend)
     except (URLError, OSError) as error:
         return Finding(
             what, "wrong", f"{address} does not answer: {error}", "see that it runs and can be reached from here"

@@ -387,12 +387,24 @@ def is_running(home: Path) -> bool:
 @contextlib.contextmanager
 def only_one(home: Path) -> Iterator[None]:
     """Hold the home folder: two runtimes in it would write the same files. Raises RuntimeFailed."""
-    with (home / LOCK).open("a") as file:
+    with (home / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RuntimeFailed(f"Another runtime uses {shown(home)} already. Stop it first.") from None
+            file.seek(0)
+            whose = f": {holder}" if (holder := file.read().strip()) else ""
+            raise RuntimeFailed(
+                f"Another runtime uses {shown(home)} already{whose}. Wait until it has ended, or stop it first."
+            ) from None
+        file.truncate(0)
+        file.write(f"{_this_program()}, pid {os.getpid()}\n")
+        file.flush()
         yield
+
+
+def _this_program() -> str:
+    name = Path(sys.argv[0]).stem
+    return f"make {name}" if name in ("demo", "train", "up") else name
 
 
 def _is_free(port: int) -> bool:

@@ -51,6 +51,7 @@ from shared.config_changes import (
 from shared.configuration import CircuitConfig, ConfigurationError, Fleet, load_fleet
 from shared.domain.lake import ETL, EtlPhase
 from shared.domain.lake import ROOT as LAKE
+from shared.domain.release import RELEASE, RESTARTS
 from shared.domain.training import Phase, TrainingRun
 from shared.domain.values import version_numbers
 from shared.errors import FleetError
@@ -198,6 +199,7 @@ class Build:
         self._state = home / "platform"
         self._wired: Wired = wire(running.environment)
         self._problems: dict[str, str] = {}
+        self._trained_before: frozenset[str] = frozenset()
 
     def run(self, out: Path) -> bool:
         """Whether every circuit was trained. What was not is named, and does not stop the others."""
@@ -296,9 +298,11 @@ class Build:
             nonlocal ended
             ended += run.phase in (Phase.TRAINED, Phase.ERRORED)
             came = f": model version {run.model_version}" if run.phase == Phase.TRAINED else ""
-            print(f"  {ended}/{len(circuits)} {run.circuit} {run.phase}{came}{f': {run.reason}' if run.reason else ''}")
+            became = f"already {run.phase}" if run.circuit in self._trained_before else run.phase
+            print(f"  {ended}/{len(circuits)} {run.circuit} {became}{came}{f': {run.reason}' if run.reason else ''}")
 
         build = TrainingBuild(self._wired.application, limit, poll_seconds=LOOK_SECONDS, sleep=self._wait)
+        self._trained_before = build.trained(circuits, self._plan.change)
         return build.run(circuits, self._plan.change, tell)
 
     # ------------------------------------------------------------------------------------------------ 5 artifact
@@ -311,7 +315,9 @@ class Build:
                 if model is None:
                     raise BuildStopped(f"the model platform has lost {circuit}'s model {run.model_version}")
                 tags[circuit] = model.tags
-                print(f"  release {circuit}:{run.model_version}")
+                release = f"{circuit}:{run.model_version}"
+                known = self._wired.queries.release(release) if circuit in self._trained_before else None
+                print(f"  release {release}{standing_of(release, known['phase']) if known else ''}")
         plan = self._plan
         artifact = build_artifact(plan.change, plan.fleet, runs, tags, self._problems, plan.environments)
         print(f"  {shown(write_artifact(out, artifact))}")
@@ -319,6 +325,15 @@ class Build:
     def _wait(self, seconds: float) -> None:
         self._running.check()  # a build that waits for a runtime that was stopped would wait for ever
         time.sleep(seconds)
+
+
+def standing_of(release: str, phase: str) -> str:
+    """Where the release of a model that was trained before stands, and which command goes on."""
+    if any(phase in ends for ends in RESTARTS.values()):
+        return f" is {phase}; it goes on with: ./fleet retry {release} --reason TEXT"
+    if phase in RELEASE.ends:
+        return f" has ended {phase}; another model needs another commit"
+    return f" is {phase}; ./fleet explain {release.partition(':')[0]} says what it waits for"
 
 
 def _reaches(newest: datetime | None, circuit: CircuitConfig, hour: int) -> bool:

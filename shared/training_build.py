@@ -86,11 +86,21 @@ class TrainingBuild:
                 return ended
             self._sleep(self._poll_seconds)
 
-    def _request(self, circuit: str, change: Change) -> int:
-        """Ask for the training unless that was done; returns its attempt, a new one if the last did not end well."""
+    def trained(self, circuits: Sequence[str], change: Change) -> frozenset[str]:
+        """Those of the circuits that have been trained for the change, so that `run` trains them no more."""
+        newest = {circuit: self._newest(circuit, change)[1] for circuit in circuits}
+        return frozenset(circuit for circuit, run in newest.items() if run and run.phase == Phase.TRAINED)
+
+    def _newest(self, circuit: str, change: Change) -> tuple[int, TrainingRun | None]:
+        """The attempt that counts, and what became of it; none after one that did not end well."""
         attempt = 1
         while (run := self._find(circuit, change, attempt)) and run.phase == Phase.ERRORED:
             attempt += 1
+        return attempt, run
+
+    def _request(self, circuit: str, change: Change) -> int:
+        """Ask for the training unless that was done; returns its attempt, a new one if the last did not end well."""
+        attempt, _ = self._newest(circuit, change)
         asked = m.TrainingRequested(
             root=circuit,
             commit=change.commit,

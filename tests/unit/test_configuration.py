@@ -250,6 +250,13 @@ def test_an_environment_that_breaks_models_says_so_in_its_number_and_in_its_tags
     assert expected in "\n".join(problems(folder))
 
 
+def test_a_circuit_is_not_blamed_for_what_is_wrong_in_the_file_of_its_environment(folder: Path) -> None:
+    environment(folder, "1.1.0", change_summary="newer")
+    change(folder / "plants/P001/C001.yml", training={"environment_version": "1.1.0"})
+    (only,) = problems(folder)
+    assert "1.1.0.yml" in only and "change_summary" in only
+
+
 def test_a_circuit_names_an_environment_that_is_described(folder: Path) -> None:
     change(folder / "plants/P001/C001.yml", training={"environment_version": "1.7.0"})
     (only,) = problems(folder)

@@ -11,7 +11,8 @@ import pytest
 
 from local.configuration import copy_configuration
 from local.runtime import ENVIRONMENT as ENVIRONMENT_FILE
-from local.train import BuildStopped, Plan, expect_the_same_configuration
+from local.runtime import RuntimeFailed, only_one
+from local.train import BuildStopped, Plan, expect_the_same_configuration, standing_of
 from shared.training_build import Change
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,3 +54,22 @@ def test_an_app_that_was_started_before_a_circuit_was_configured_has_to_be_start
     os.utime(tmp_path / ENVIRONMENT_FILE, (999_999, 999_999))
     with pytest.raises(BuildStopped, match=f"was started before {CIRCUIT} was configured .* stop it"):
         expect_the_same_configuration(added, tmp_path, running)
+
+
+@pytest.mark.parametrize(
+    ("phase", "told"),
+    [
+        ("cancelled", "is cancelled; it goes on with: ./fleet retry P001_C001:2 --reason"),
+        ("failed", "has ended failed; another model needs another commit"),
+        ("awaiting registry approval", "./fleet explain P001_C001 says what it waits for"),
+    ],
+)
+def test_a_commit_that_was_trained_already_says_where_its_release_stands_and_what_goes_on(
+    phase: str, told: str
+) -> None:
+    assert told in standing_of("P001_C001:2", phase)
+
+
+def test_a_folder_that_is_in_use_says_by_whom(tmp_path: Path) -> None:
+    with only_one(tmp_path), pytest.raises(RuntimeFailed, match=f"pid {os.getpid()}"), only_one(tmp_path):
+        pass

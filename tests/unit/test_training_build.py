@@ -101,6 +101,8 @@ def test_a_new_model_is_compared_with_the_one_that_served_when_it_was_asked_for(
 def test_a_second_build_for_the_same_commit_trains_nothing_and_tells_how_it_ended(world: World) -> None:
     Build(world).run()
     again = Build(world)
+    assert again.build.trained(NAMES, CHANGE) == set(NAMES)
+    assert not again.build.trained(NAMES, replace(CHANGE, commit="8ab3e4410c6d"))
     runs = again.run()
     assert {run.model_version for run in runs.values()} == {1} and started(world) == 12
     assert sorted(again.told) == [(name, Phase.TRAINED) for name in sorted(NAMES)]
