@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,8 +14,11 @@ from cli.circuits import CIRCUIT, NOT_IN_TIME
 from cli.context import At, Change, Command, Day, changes, make
 from cli.screen import facts, pair, plain, table
 from shared.domain.ledger import PUBLISHED
+from shared.domain.scoring import SCORING
+from shared.domain.scoring import Phase as ScoringPhase
 
 LOOK_SECONDS = 3.0
+SCORED = str(ScoringPhase.SCORED)
 
 
 @click.command(cls=Command)
@@ -76,62 +80,74 @@ def score(
 ) -> None:
     """Score a day: wherever its forecast was not published, or the circuits that are named, also where one stands."""
     origin = day or datetime.now(UTC).date()
-    span = {"from": origin, "to": origin}
     body = {"day": str(origin), "comment": comment}
     answers: list[dict[str, Any]] = []
     for circuit in circuits:
         one = Change(change.dry_run, f"{change.key[:48]}.{circuit[-15:]}")
-        stands = _standing_of(at, circuit, span)
+        stands = _standing_of(at, circuit, origin)
         answers += filter(None, [make(at, one, f"circuits/{circuit}/scorings", body, lambda known=stands: known)])  # type: ignore[misc]
     if not circuits:
-        answers += filter(None, [make(at, change, "ledger/fill", body, lambda: _day(at, span))])
+        answers += filter(None, [make(at, change, "ledger/fill", body, lambda: _would_fill(at, origin))])
     if change.dry_run:
         return
-    done = _wait(at, circuits, span, wait) if wait else None
-    document = {"day": str(origin), "asked": answers, **({"done": done} if wait else {})}
-    asked = [(str(answer.get("run") or answer.get("asked")), answer.get("note") or "asked for") for answer in answers]
-    at.screen.show(document, facts(asked), *([facts([("published", "yes" if done else "no")])] if wait else []))
-    if wait and not done:
+    runs = (
+        dict(zip(circuits, (answer["run"] for answer in answers), strict=True)) if circuits else answers[0]["circuits"]
+    )
+    asked = [(run, "asked for") for run in runs.values()]
+    if circuits:
+        asked = [(answer["run"], answer["note"] or "asked for") for answer in answers]
+    shown = facts(asked or [(str(origin), "no circuit that serves is without its forecast")])
+    document: dict[str, Any] = {"day": str(origin), "asked": answers}
+    if wait is None:
+        at.screen.show(document, shown)
+        return
+    states = _ended(at, runs, origin, wait)
+    at.screen.show({**document, "states": states}, shown, facts([("published", _count(states)), *_unpublished(states)]))
+    if not all(state in SCORING.ends for state in states.values()):
         raise click.exceptions.Exit(NOT_IN_TIME)
+    if any(state != SCORED for state in states.values()):
+        raise click.exceptions.Exit(1)
 
 
-def _standing_of(at: At, circuit: str, span: dict[str, date]) -> dict[str, Any]:
-    days = at.api.get(f"circuits/{circuit}/ledger", **span)["days"]
+def _count(states: Mapping[str, str]) -> str:
+    return f"{sum(state == SCORED for state in states.values())} of {len(states)}"
+
+
+def _unpublished(states: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(circuit, state) for circuit, state in states.items() if state != SCORED]
+
+
+def _standing_of(at: At, circuit: str, day: date) -> dict[str, Any]:
+    days = at.api.get(f"circuits/{circuit}/ledger", **{"from": day, "to": day})["days"]
     return {circuit: days[0]["state"] if days else "not expected", "runs": len(days[0]["runs"]) if days else 0}
 
 
-def _day(at: At, span: dict[str, date]) -> dict[str, Any]:
-    days = at.api.get("ledger/days", **span)["days"]
-    return {"expected": days[0]["expected"], "not done": _left(days[0]) or "none"} if days else {"expected": 0}
+def _would_fill(at: At, day: date) -> dict[str, Any]:
+    circuits = at.api.get("ledger/fill", day=day)["circuits"]
+    return {"would score": len(circuits), "circuits": ", ".join(circuits) or "none"}
 
 
-def _wait(at: At, circuits: tuple[str, ...], span: dict[str, date], minutes: float) -> bool:
-    """Whether all is published before the time is over."""
+def _ended(at: At, runs: Mapping[str, str], day: date, minutes: float) -> dict[str, str]:
+    """How each circuit's run stands once all have ended, or when the time is over."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     until = time.monotonic() + 60 * minutes
     with Progress(*columns, console=at.screen.err, transient=True) as progress:
-        bar = progress.add_task(plain(f"Forecasts of {span['from']}"), total=None)
+        bar = progress.add_task(plain(f"Forecasts of {day}"), total=len(runs))
         while True:
-            published, expected = _progress(at, circuits, span)
-            progress.update(bar, completed=published, total=expected)
-            if published >= expected:
-                return True
-            if time.monotonic() >= until:
-                return False
+            entries = at.api.pages("ledger", "entries", **{"from": day, "to": day}) if runs else ()
+            days = {entry["circuit"]: entry for entry in entries}
+            states = {circuit: _phase(run, days.get(circuit)) for circuit, run in runs.items()}
+            ended = sum(state in SCORING.ends for state in states.values())
+            progress.update(bar, completed=ended)
+            if ended == len(runs) or time.monotonic() >= until:
+                return states
             time.sleep(LOOK_SECONDS)
 
 
-def _progress(at: At, circuits: tuple[str, ...], span: dict[str, date]) -> tuple[int, int]:
-    """Forecasts that are published, of those that are wanted: of a circuit, the one of the newest run."""
-    if not circuits:
-        days = at.api.get("ledger/days", **span)["days"]
-        return (_published(days[0]), days[0]["expected"]) if days else (0, 0)
-    published = 0
-    for circuit in circuits:
-        days = at.api.get(f"circuits/{circuit}/ledger", **span)["days"]
-        runs = days[0]["runs"] if days else []
-        published += bool(runs) and runs[-1]["run"] == days[0]["published_run"]
-    return published, len(circuits)
+def _phase(run: str, day: Mapping[str, Any] | None) -> str:
+    """How a run stands; where the day's own scoring came before it, how that one does."""
+    runs = {each["run"]: each["phase"] for each in day["runs"]} if day else {}
+    return str(runs.get(run) or (SCORED if day and day["published_run"] else "not begun"))
 
 
 COMMANDS = (ledger, score)

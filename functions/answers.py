@@ -512,10 +512,17 @@ class Forecasts(PageOf):
 
 
 class FillAsked(Shown):
-    """What goes through the circuits, and the address below the API at which its progress is shown."""
+    """What goes through the circuits, the circuits with their runs, and the address below the API of its progress."""
 
     asked: str
+    circuits: Mapping[str, str]
     progress: str
+
+
+class ToFill(Shown):
+    """The circuits that serve and have no forecast of a day, nor one under way, each with its next run."""
+
+    circuits: Mapping[str, str]
 
 
 class ScoringAsked(Shown):

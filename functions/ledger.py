@@ -14,10 +14,11 @@ from functions.answers import (
     LedgerOfCircuit,
     ScoringAsked,
     ScoringsAsked,
+    ToFill,
 )
 from functions.endpoints import Answered, Endpoints
 from functions.http import NotFound, Refused
-from functions.parameters import Body, CircuitId, Day, Days, Operator, PageOfDays, WholeNumber
+from functions.parameters import Body, CircuitId, Day, Days, Operator, PageOfDays, Query, WholeNumber
 from shared.domain.identifiers import PLANT
 from shared.domain.machine import Verdict
 from shared.rescoring import Asked
@@ -48,6 +49,12 @@ class DaysOfPlant(Days):
     plant: str | None = Field(None, pattern=PLANT.whole, description="a plant such as P001")
 
 
+class OneDay(Query):
+    """A day; nothing given: today."""
+
+    day: Day | None = Field(None, description="a day such as 2026-01-31")
+
+
 class PageOfForecasts(PageOfDays):
     """Days, and the model version that made their forecasts."""
 
@@ -67,11 +74,18 @@ def show_ledger_days(query: DaysOfPlant) -> LedgerDays:
     return LedgerDays.model_validate(wired().ledger.days(*query.span(_today()), query.plant or ""))
 
 
+@bp.get("ledger/fill")
+def show_fill(query: OneDay) -> ToFill:
+    """Which circuits a fill of the day would score now."""
+    return ToFill(circuits=wired().rescoring.to_fill(query.day or _today()))
+
+
 @bp.post("ledger/fill", statuses=(202,))
 def fill_day(person: Operator, body: DayBody) -> Answered[FillAsked]:
     """Score a day for every circuit whose forecast was not published."""
-    asked = wired().rescoring.fill(body.day, Asked(person.username, body.comment))
-    return Answered(FillAsked(asked=asked, progress=f"ledger/days?from={body.day}&to={body.day}"), 202)
+    asked, circuits = wired().rescoring.fill(body.day, Asked(person.username, body.comment))
+    progress = f"ledger/days?from={body.day}&to={body.day}"
+    return Answered(FillAsked(asked=asked, circuits=circuits, progress=progress), 202)
 
 
 @bp.get("circuits/{circuit}/ledger")

@@ -11,7 +11,7 @@ from shared import records
 from shared.domain.circuit import Circuit
 from shared.domain.ledger import PUBLISHED, Day, DayState, Run, completeness, day_of
 from shared.domain.rules import Rules
-from shared.domain.scoring import SCORING, ScoringRun
+from shared.domain.scoring import SCORING, ScoringRun, scoring_id
 from shared.domain.values import Pair
 from shared.errors import Invalid
 from shared.ports import Clock, StateStore
@@ -124,6 +124,26 @@ class Ledger:
         """The runs of one circuit's day, open and ended; one range read."""
         rows = self._store.read_range(self._store.shard_of(circuit), *records.day_span(circuit, day))
         return [Run.model_validate(row.body) for row in rows]
+
+    def to_fill(self, day: date) -> Mapping[str, str]:
+        """The circuits that serve and have no forecast of the day, nor one under way, each with its next run's id.
+
+        Two range reads a shard.
+        """
+        runs: dict[str, list[Run]] = {}
+        serving: list[str] = []
+        for shard in self._store.shards:
+            for row in self._store.read_range(shard, *records.days_span(day, day)):
+                run = Run.model_validate(row.body)
+                runs.setdefault(run.circuit, []).append(run)
+            rows = self._store.read_range(shard, *records.CIRCUITS)
+            serving += [row.body["id"] for row in rows if row.body["serving"] and row.body["scoring"]]
+        known = {circuit: runs.get(circuit, []) for circuit in sorted(serving)}
+        return {
+            circuit: scoring_id(circuit, day, len(found) + 1)
+            for circuit, found in known.items()
+            if not any(run.settled for run in found)
+        }
 
     def forecasts(
         self, circuit: str, model: int, first: date, last: date, size: int, continuation: str | None = None

@@ -14,7 +14,7 @@ from shared.domain.lake import ROOT as LAKE
 from shared.domain.lake import fill_id
 from shared.domain.machine import Verdict
 from shared.domain.retention import Kept
-from shared.domain.scoring import scoring_id
+from shared.domain.scoring import SCORING, scoring_id
 from shared.errors import Invalid
 from shared.ledger import Ledger
 
@@ -34,22 +34,33 @@ class Rescoring:
         self._application = application
         self._ledger = ledger
 
-    def fill(self, day: date, asked: Asked) -> str:
-        """Have every circuit score the day whose forecast was not published; returns the id of what goes through them.
+    def to_fill(self, day: date) -> Mapping[str, str]:
+        """The circuits that a fill of the day would score, each with the run that would. Raises `Invalid`."""
+        self._origin(LAKE, day)
+        return self._ledger.to_fill(day)
 
-        Safe to ask again: a circuit whose forecast stands, or is under way, is left alone. Raises `Invalid`.
+    def fill(self, day: date, asked: Asked) -> tuple[str, Mapping[str, str]]:
+        """Have every circuit score the day whose forecast was not published.
+
+        Returns the id of what goes through them, and the circuits with their runs. Safe to ask again: a circuit whose
+        forecast stands, or is under way, is left alone. Raises `Invalid`.
         """
         now = self._application.ports.clock.now()
         origin = self._origin(LAKE, day)
         event = m.DayFillAsked(root=LAKE, origin=origin, asked_by=asked.by, asked_at=now, comment=asked.comment)
+        found = self._ledger.to_fill(day)
         self._application.advance(event)
-        return fill_id(origin, now)
+        return fill_id(origin, now), found
 
     def score(self, circuit: str, day: date, asked: Asked) -> tuple[str, Advanced]:
-        """Have one circuit score a day with what serves it now, also where a forecast stands; the run's id, and what
-        came of it. Raises `Invalid`.
+        """Have one circuit score a day with what serves it now, also where a forecast stands.
+
+        Returns the id of the run that does, which may be one that was under way, and what came of it. Raises `Invalid`.
         """
-        return self._score(circuit, self._origin(circuit, day), len(self._ledger.day(circuit, day)) + 1, asked)
+        runs = self._ledger.day(circuit, day)
+        run, advanced = self._score(circuit, self._origin(circuit, day), len(runs) + 1, asked)
+        under_way = (known.run for known in runs if known.phase not in SCORING.ends)
+        return (next(under_way, run) if advanced.verdict is Verdict.IGNORED else run), advanced
 
     def score_again(self, circuit: str, model: int, first: date, last: date, asked: Asked) -> Mapping[str, Any]:
         """Have what serves score every day of a span anew whose standing forecast is the model's.

@@ -1,7 +1,8 @@
 """The completeness ledger: for each circuit and day, whether its forecast was published, when, by what and from what.
 
 A day is the UTC date of its forecast origin. It is late when its first forecast was published more than the policy's
-`ledger.late_after_hours` after the origin.
+`ledger.late_after_hours` after the origin; filled afterwards, when somebody asked for that, or when nothing served yet
+at the origin: such a day was not expected, and no rate counts it.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ class DayState(StrEnum):
 
     DONE = "done"
     LATE = "late"
+    FILLED = "filled afterwards"
     UNDER_WAY = "under way"
     DUE = "due"
     MISSING = "missing"
     FAILED = "failed"
 
 
-PUBLISHED = (DayState.DONE, DayState.LATE)
+PUBLISHED = (DayState.DONE, DayState.LATE, DayState.FILLED)
 CLOSED = (*PUBLISHED, DayState.MISSING, DayState.FAILED)
 
 
@@ -49,6 +51,7 @@ class Run(Value):
     attempt_uri: str
     published_uri: str
     partial: bool = False
+    expected: bool = True
 
     @property
     def settled(self) -> bool:
@@ -75,16 +78,19 @@ class Run(Value):
             attempt_uri=run.operation.output_uri if run.operation else "",
             published_uri=run.published_uri,
             partial=run.partial,
+            expected=run.expected,
         )
 
 
 class Day(Value):
     """One circuit's day. `retried`: it took more than one attempt or run; `duplicate`: one pair was published twice
-    from one Delta version. `published_run` is whose forecast stands, `partial`: it lacks readings that came later."""
+    from one Delta version. `published_run` is whose forecast stands, `partial`: it lacks readings that came later.
+    `expected`: something served at its origin."""
 
     circuit: str
     day: str
     state: DayState
+    expected: bool = True
     retried: bool = False
     duplicate: bool = False
     partial: bool = False
@@ -101,6 +107,7 @@ def day_of(circuit: str, origin: datetime, runs: Sequence[Run], late_after: time
         circuit=circuit,
         day=f"{origin:%Y-%m-%d}",
         state=_state(origin, runs, published, late_after, now),
+        expected=not runs or any(run.expected for run in runs),
         retried=any(run.attempts > 1 for run in runs) or 0 < len(published) < len(runs),
         duplicate=any(count > 1 for count in sources.values()),
         partial=bool(published) and published[-1].partial,
@@ -113,7 +120,10 @@ def _state(
     origin: datetime, runs: Sequence[Run], published: Sequence[Run], late_after: timedelta, now: datetime
 ) -> DayState:
     if published:
-        return DayState.LATE if published[0].since - origin > late_after else DayState.DONE
+        first = published[0]
+        if first.since - origin <= late_after:
+            return DayState.DONE
+        return DayState.FILLED if first.asked_by or not first.expected else DayState.LATE
     phases = {run.phase for run in runs}
     if Phase.SCORING in phases:
         return DayState.UNDER_WAY
@@ -125,7 +135,7 @@ def _state(
 
 
 class Completeness(Value):
-    """How many circuits' days stand how. Rates are of the days that are over: done, late, missing or failed."""
+    """How many circuits' days stand how. Rates are of the expected days that are over, with or without a forecast."""
 
     expected: int
     states: dict[DayState, int]
@@ -139,13 +149,14 @@ class Completeness(Value):
 def completeness(days: Sequence[Day]) -> Completeness:
     """The days in numbers; a rate is None while no day is over."""
     states = Counter(day.state for day in days)
-    over = sum(states[state] for state in CLOSED)
+    expected = Counter(day.state for day in days if day.expected)
+    over = sum(expected[state] for state in CLOSED)
     return Completeness(
-        expected=len(days),
+        expected=expected.total(),
         states={state: states[state] for state in DayState},
         retried=sum(day.retried for day in days),
         duplicates=sum(day.duplicate for day in days),
         partial=sum(day.partial for day in days),
-        success_rate=sum(states[state] for state in PUBLISHED) / over if over else None,
-        on_time_rate=states[DayState.DONE] / over if over else None,
+        success_rate=sum(expected[state] for state in PUBLISHED) / over if over else None,
+        on_time_rate=expected[DayState.DONE] / over if over else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from shared.domain import messages as m
@@ -57,7 +57,7 @@ class ScoringRun(Item):
     """One forecast origin of one circuit, with the pair that serves it and the readings it used.
 
     A day that somebody wants once more has another run beside the first; `asked_by` is who. `partial`: readings that it
-    was to be made from came after it had begun.
+    was to be made from came after it had begun. `expected`: the circuit served already at the origin.
     """
 
     circuit: str
@@ -72,13 +72,14 @@ class ScoringRun(Item):
     asked_by: str = ""
     comment: str = ""
     partial: bool = False
+    expected: bool = True
 
 
 READINGS_USED = timedelta(days=7)
 """How far before its origin a forecast reads."""
 
 
-def scoring_id(circuit: str, origin: datetime, number: int = 1) -> str:
+def scoring_id(circuit: str, origin: date, number: int = 1) -> str:
     """`P001_C001@2026-01-31`; the day's second run is `P001_C001@2026-01-31.2`."""
     first = f"{circuit}@{origin:%Y-%m-%d}"
     return first if number == 1 else f"{first}.{number}"

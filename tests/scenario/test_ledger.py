@@ -144,7 +144,7 @@ def test_a_circuit_is_expected_from_when_it_serves(world: World) -> None:
     world.run_until(world.at(hour=12, day=1))
     found = ledger(world).days(start.date(), world.now().date())
     by_day = {entry["day"]: (entry["expected"], entry["not_done"]) for entry in found["days"]}
-    assert by_day == {"2026-02-02": (1, {}), "2026-02-03": (1, {"missing": [CIRCUIT]})}
+    assert by_day == {"2026-02-02": (0, {}), "2026-02-03": (1, {"missing": [CIRCUIT]})}
 
 
 # ------------------------------------------------------------------------------------------------ filled by one command
@@ -171,17 +171,18 @@ def test_a_missed_day_is_filled_by_one_command_and_only_where_it_is_missing(worl
     assert before["not_done"] == {"missing": list(served[1:])}
 
     jobs = len(world.operations.started)
-    rescoring(world).fill(missed.date(), ERIK)
+    _, asked = rescoring(world).fill(missed.date(), ERIK)
+    assert asked == {circuit: f"{circuit}@{missed:%Y-%m-%d}.2" for circuit in served[1:]}
     world.run(hours=1)
     after = ledger(world).days(missed.date(), missed.date())["days"][0]
-    assert after["not_done"] == {} and after["states"]["late"] == 3 and after["states"]["done"] == 1
+    assert after["not_done"] == {} and after["states"]["filled afterwards"] == 3 and after["states"]["done"] == 1
     assert after["success_rate"] == 1
     assert len(world.operations.started) == jobs + 3
     found = day(world, missed, served[1])
     assert [run.phase for run in found.runs] == [Phase.MISSED, Phase.SCORED]
     assert found.runs[1].asked_by == ERIK.by and found.retried
 
-    rescoring(world).fill(missed.date(), ERIK)
+    assert rescoring(world).fill(missed.date(), ERIK)[1] == {}
     world.run(hours=1)
     assert len(world.operations.started) == jobs + 3, "a second fill finds nothing to do"
 
@@ -201,7 +202,7 @@ def test_a_circuit_that_breaks_again_does_not_keep_the_others_from_being_filled(
     rescoring(world).fill(missed.date(), ERIK)
     world.run(hours=12)
     states = sorted(day(world, missed, circuit).state for circuit in fleet)
-    assert states == ["failed", "late", "late"]
+    assert states == ["failed", "filled afterwards", "filled afterwards"]
     assert world.app.slots.holders("invocation") == []
 
 
@@ -269,7 +270,7 @@ def test_a_day_from_before_anything_served_can_be_scored_too(serving: World) -> 
     run, _ = rescoring(world).score(CIRCUIT, before, ERIK)
     world.run(hours=1)
     (found,) = ledger(world).of_circuit(CIRCUIT, before, before)
-    assert (found.state, found.published_run, run) == (DayState.LATE, run, f"{CIRCUIT}@2026-01-20")
+    assert (found.state, found.published_run, run) == (DayState.FILLED, run, f"{CIRCUIT}@2026-01-20")
     world.commit()
     world.run(hours=1)
     assert day(world).state is DayState.DONE

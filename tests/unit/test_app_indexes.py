@@ -46,6 +46,7 @@ ROUTES = {
     "list_ledger": ("GET", "ledger"),
     "show_ledger_days": ("GET", "ledger/days"),
     "fill_day": ("POST", "ledger/fill"),
+    "show_fill": ("GET", "ledger/fill"),
     "show_ledger_of_circuit": ("GET", "circuits/{circuit}/ledger"),
     "score_day": ("POST", "circuits/{circuit}/scorings"),
     "list_forecasts": ("GET", "circuits/{circuit}/forecasts"),

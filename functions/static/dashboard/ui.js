@@ -52,6 +52,7 @@ const TONES = {
   done: "good",
   lifted: "none",
   late: "warn",
+  "filled afterwards": "good",
   standing: "warn",
   flagged: "warn",
   halted: "warn",

@@ -246,7 +246,9 @@ class Scorings(Part[ScoringRun]):
         return lines[::-1]
 
     def _run(self, origin: datetime) -> dict[str, Any]:
-        return {"id": scoring_id(self.root.id, origin), "circuit": self.root.id, "origin": origin}
+        since = self.root.expected_since
+        expected = since is not None and since <= origin
+        return {"id": scoring_id(self.root.id, origin), "circuit": self.root.id, "origin": origin, "expected": expected}
 
     def _close(self, origin: datetime) -> None:
         """No other scoring of this origin or an older one begins; late attempts and misses never open a newer one."""

@@ -58,6 +58,9 @@ def day(*runs: Run, now: datetime = NOON) -> Day:
         ((run("errored"), run("scoring", 5)), NOON, DayState.UNDER_WAY),
         ((run("errored"), run("scored", 5)), NOON, DayState.DONE),
         ((run("missed", 24), run("scored", 40)), NOON, DayState.LATE),
+        ((run("scored", 40, asked_by="erik"),), NOON, DayState.FILLED),
+        ((run("scored", 12, expected=False),), NOON, DayState.FILLED),
+        ((run("scored", 1, expected=False),), NOON, DayState.DONE),
         ((run("scored"), run("failed", 5)), NOON, DayState.DONE),
         ((run("scored"), run("scored", 40, pair=SECOND)), NOON, DayState.DONE),
     ],
@@ -106,6 +109,11 @@ def test_rates_are_of_the_days_that_are_over() -> None:
     assert (numbers.expected, numbers.retried, numbers.duplicates) == (6, 1, 0)
     assert (numbers.success_rate, numbers.on_time_rate) == (3 / 4, 2 / 4)
     assert numbers.states[DayState.UNDER_WAY] == numbers.states[DayState.DUE] == 1
+
+
+def test_a_day_before_anything_served_is_in_no_rate() -> None:
+    numbers = completeness([day(run("scored", 1)), day(run("scored", 12, expected=False))])
+    assert (numbers.expected, numbers.states[DayState.FILLED], numbers.on_time_rate) == (1, 1, 1.0)
 
 
 def test_there_is_no_rate_while_no_day_is_over() -> None:

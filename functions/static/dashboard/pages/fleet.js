@@ -143,7 +143,7 @@ const WORDS = { good: "well", busy: "under way", person: "waits for people", wai
 
 function Tile({ glance }) {
   const { circuit, name, health, serving, says, days } = glance;
-  const newest = Object.entries(days).filter(([, state]) => state === "done" || state === "late").at(-1)?.[0];
+  const newest = Object.entries(days).filter(([, state]) => ["done", "late", "filled afterwards"].includes(state)).at(-1)?.[0];
   return html`<${Link} to=${`circuits/${circuit}`} class=${`tile ${health}`}>
     <span class="name"><span>${circuit}</span><span><${Shape} tone=${health} /><span class="hidden">${WORDS[health]}</span></span></span>
     ${name && html`<span class="line">${name}</span>`}

@@ -7,7 +7,7 @@ import { goWith } from "../router.js";
 import { daysBefore, utcDay } from "../times.js";
 import { CircuitLink, Heading, Loaded, OrderButton, Pager, Section, Shape, Table, toneOf } from "../ui.js";
 
-const STATES = ["done", "late", "under way", "due", "missing", "failed"];
+const STATES = ["done", "late", "filled afterwards", "under way", "due", "missing", "failed"];
 const SPAN = 7;
 
 export default function Ledger({ query }) {
