@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functions.answers import Environments, EnvironmentShown, History, Preview, Recorded
 from functions.endpoints import Answered, Endpoints, found, recorded
+from functions.http import NotFound
 from functions.orders import OrderBody
 from functions.parameters import EnvironmentVersion, LongPage, Operator, Page, RequestId
 from functions.releases import history_of
@@ -11,9 +12,12 @@ from shared.domain.environment import ROOT, environment_release_id
 from shared.domain.environment import messages as e
 from shared.domain.environment.release import ENVIRONMENT_RELEASE
 from shared.domain.messages import Person, RestartRequested
+from shared.domain.values import is_semantic, version_numbers
 from shared.wiring import wired
 
 bp = Endpoints()
+SHOWN = 10
+"""Versions that a refusal names; the newest ones."""
 Ordered = type[e.HaltOrdered | e.WavesResumed | e.EnvironmentRollbackOrdered]
 
 
@@ -27,7 +31,11 @@ def list_environments(page: Page) -> Environments:
 @bp.post("environments/{version}", statuses=(200, 208))
 def release_environment(person: Operator, version: EnvironmentVersion) -> Answered[Recorded]:
     """Tell of a version that was registered in the dev workspace: what its event does, when that was lost."""
-    told = e.EnvironmentRegistered(root=ROOT, version=version)
+    platform = wired().application.ports.platform
+    if platform.describe_environment(version) is None:
+        there = ", ".join(sorted(filter(is_semantic, platform.environments()), key=version_numbers)[-SHOWN:]) or "none"
+        raise NotFound(f"the dev workspace has no version {version} of {ROOT}; it has {there}: register it first")
+    told = e.EnvironmentRegistered(root=ROOT, version=version, asked_by=person.username)
     return recorded(wired().application.advance(told), environment_release_id(ROOT, version))
 
 

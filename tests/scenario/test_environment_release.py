@@ -553,3 +553,18 @@ def test_a_freeze_that_begins_between_waves_costs_time_and_halts_nothing() -> No
     world.run(hours=24)
     assert world.phase(release) in ("observing", "live") and set(serves(world).values()) == {NEW}
     assert world.topic.alerts() == {}
+
+
+def test_a_version_that_nobody_registered_takes_no_place_and_gives_none_to_a_lower_one() -> None:
+    world = world_of(circuits=TWELVE[:1])
+    world.told(e.EnvironmentRegistered(root=ENVIRONMENT, version="9.9.9", asked_by="erik@plant.example"))
+    world.run(minutes=1)
+    world.register_environment(NEW)
+    world.run(minutes=1)
+    assert world.phase(RELEASE) == "awaiting registry approval"
+    assert world.phase(f"{ENVIRONMENT}:9.9.9") == "registered"
+    (told,) = [line for line in world.history(ENVIRONMENT, f"{ENVIRONMENT}:9.9.9") if "asked_by" in line["detail"]]
+    assert told["detail"]["asked_by"] == "erik@plant.example"
+    world.run(hours=1)
+    ended = world.environment_release("9.9.9")
+    assert (ended.phase, ended.reason) == ("failed", f"the dev workspace never had {ENVIRONMENT}:9.9.9")

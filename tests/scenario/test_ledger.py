@@ -385,7 +385,7 @@ def test_a_past_day_that_was_asked_for_neither_counts_for_nor_against_what_is_ob
         rescoring(world).score(CIRCUIT, past, ERIK)
     world.run(hours=1)
     states = [found.state for found in ledger(world).of_circuit(CIRCUIT, date(2026, 1, 28), date(2026, 1, 29))]
-    assert sorted(states) == [DayState.FAILED, DayState.LATE]
+    assert sorted(states) == [DayState.FAILED, DayState.FILLED]
     assert world.phase(SECOND) == ReleasePhase.OBSERVING
 
 

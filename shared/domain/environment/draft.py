@@ -282,7 +282,9 @@ class EnvironmentDraft(AlertingDraft):
 
     def _superseded(self, by: EnvironmentRelease) -> list[Line]:
         superseded = m.SupersededByNewer(root=self.root.id, successor=by.id)
-        older = [release for release in self.open() if release.phase in BEFORE_WAVES and release.id != by.id]
+        newest = version_numbers(by.version)
+        before = [release for release in self.open() if release.phase in BEFORE_WAVES]
+        older = [release for release in before if version_numbers(release.version) < newest]
         return [Line(ENVIRONMENT_RELEASE, superseded, release.id) for release in older]
 
     @staticmethod

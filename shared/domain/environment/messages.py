@@ -12,9 +12,10 @@ from shared.domain.messages import Command, Consequence, Event, Order, Outcome
 
 
 class EnvironmentRegistered(Event):
-    """A version of the environment appeared in the dev workspace; its tags are read there."""
+    """A version of the environment appeared in the dev workspace; its tags are read there. `asked_by` told of it."""
 
     version: str
+    asked_by: str = ""
 
     @property
     def identity(self) -> str:
@@ -90,7 +91,7 @@ class EnvironmentNeverCame(EnvironmentMissing):
     """The grace period passed and the dev workspace still does not have the version."""
 
     def onto(self) -> Mapping[str, Any]:
-        return {"reason": "the dev workspace never had this version"}
+        return {"reason": f"the dev workspace never had {self.item}"}
 
 
 class EnvironmentDescribed(Outcome):
