@@ -17,6 +17,7 @@ from shared.domain import messages as m
 from shared.domain.approvals import may_answer
 from shared.domain.circuit import Circuit
 from shared.domain.circuit.scorings import MOST_UNDER_WAY
+from shared.domain.departure import Phase as DeparturePhase
 from shared.domain.discrepancy import Phase as DiscrepancyPhase
 from shared.domain.hold import Hold
 from shared.domain.lake import PURPOSES as WRITERS
@@ -362,6 +363,13 @@ def deploy_repair(command: m.DeployRepair, at: Handling) -> m.Event:
     return _deploy_to_production(command, at)
 
 
+@handles(m.RemoveDeployment)
+def remove_deployment(command: m.RemoveDeployment, at: Handling) -> m.Event:
+    expect_wanted(command, at)
+    reference = at.ports.platform.start_removal(command.id, Stage.PRODUCTION, command.root)
+    return m.OperationStarted.of(command, reference=reference)
+
+
 @handles(m.ReadProduction)
 def read_production(command: m.ReadProduction, at: Handling) -> m.Event | None:
     """What is recorded is read first: a change meanwhile makes the reading worth nothing."""
@@ -559,6 +567,10 @@ def _deployed(stage: Stage, outcome: type[m.Outcome]) -> Success:
     return deployed
 
 
+def _removed(command: m.LookAtOperation, status: OperationStatus, at: Handling) -> m.Event:
+    return m.DeploymentRemoved.of(command, noticed_by=at.noticed_by)
+
+
 def _tested(command: m.LookAtOperation, status: OperationStatus, at: Handling) -> m.Event:
     job, seen = command.reference, at.noticed_by
     problems = tuple(at.ports.lake.check_predictions(command.output_uri, command.expected))
@@ -602,6 +614,7 @@ SUCCESSES: dict[str, Success] = {
     Phase.DEPLOYING_TO_PRODUCTION: _deployed(Stage.PRODUCTION, m.DeployedToProduction),
     DiscrepancyPhase.REPAIRING: _deployed(Stage.PRODUCTION, m.Repaired),
     RollbackPhase.ROLLING_BACK: _deployed(Stage.PRODUCTION, m.RolledBack),
+    DeparturePhase.RETIRING: _removed,
     ScoringPhase.SCORING: _scored,
     WRITERS[EtlRun]: _ingested,
     WRITERS[UpkeepRun]: _kept_up,

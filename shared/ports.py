@@ -130,6 +130,10 @@ class ModelPlatform(Protocol):
         """
         ...
 
+    def start_removal(self, command_id: str, stage: Stage, circuit: str) -> str:
+        """Start deleting the circuit's batch deployment; one that is not there is a success."""
+        ...
+
     def start_scoring(self, command_id: str, stage: Stage, circuit: str, request_uri: str) -> str:
         """Start the circuit's batch deployment on one request file; the reference is the job's name."""
         ...

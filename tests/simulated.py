@@ -30,7 +30,7 @@ from shared.ports import Ask, Asked, FileChange, Findings, ForecastPoint, Opened
 PROMOTION, TEST_DEPLOYMENT, PRODUCTION_DEPLOYMENT = "promotion", "test deployment", "production deployment"
 ENVIRONMENT_PROMOTION = "environment promotion"
 TEST_INFERENCE, SCORING, ETL, UPKEEP, TRAINING = "test inference", "scoring", "etl", "upkeep", "training"
-MONITORING = "monitoring"
+MONITORING, REMOVAL = "monitoring", "removal"
 FIRST_ENVIRONMENT = "1.0.0"
 """The environment that the registry has from the beginning."""
 
@@ -528,6 +528,13 @@ class SimulatedPlatform:
             return {}
 
         return self.operations.start(command_id, purpose, circuit, finish, pair)
+
+    def start_removal(self, command_id: str, stage: Stage, circuit: str) -> str:
+        def finish() -> Mapping[str, str]:
+            self._deployments.pop((stage, circuit), None)
+            return {}
+
+        return self.operations.start(command_id, REMOVAL, circuit, finish)
 
     def serve(self, deployment: Deployment) -> None:
         """Have a workspace serve something, whoever put it there."""

@@ -62,7 +62,7 @@ from tests.simulated import (
     VirtualClock,
 )
 
-STARTS = ("start_promotion", "start_environment_promotion", "start_deployment", "start_scoring")
+STARTS = ("start_promotion", "start_environment_promotion", "start_deployment", "start_removal", "start_scoring")
 SWEEP_EVERY = timedelta(seconds=10)
 TOLD_AGAIN = timedelta(seconds=10)
 

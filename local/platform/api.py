@@ -67,6 +67,12 @@ class DeploymentBody(_Body):
     scoring_seconds: float = Field(SCORING_TIME.total_seconds(), gt=0)
 
 
+class Removal(_Body):
+    """Whose batch deployment is to be deleted; one that is not there is a success."""
+
+    circuit: Circuit
+
+
 class EnvironmentBody(_Body):
     """A version of the environment: what its tags say of it."""
 
@@ -152,6 +158,7 @@ class PlatformApi:
             Route("/registry/environments/{version}", self.describe_promoted_environment),
             Route(deployment, self.get_deployment),
             Route(deployment, self.put_deployment, methods=["PUT"]),
+            Route(deployment, self.delete_deployment, methods=["DELETE"]),
             Route(f"{workspace}/batchEndpoints/{{endpoint}}/jobs", self.invoke, methods=["POST"]),
             Route("/workspaces/dev/jobs", self.train, methods=["POST"]),
             Route("/workspaces/production/monitoring", self.monitor, methods=["POST"]),
@@ -189,14 +196,21 @@ class PlatformApi:
         return self._start(request, Work.ENVIRONMENT, Stage.DEV, "", body, target)
 
     def put_deployment(self, request: Request) -> Response:
-        body, stage = _parsed(DeploymentBody, request), _stage(request)
-        endpoint, deployment = self._named(request)
-        expected = (endpoint_name(stage, body.circuit), deployment_name(body.circuit))
+        body = _parsed(DeploymentBody, request)
+        return self._change_deployment(request, Work.DEPLOYMENT, body.circuit, body)
+
+    def delete_deployment(self, request: Request) -> Response:
+        body = _parsed(Removal, request)
+        return self._change_deployment(request, Work.REMOVAL, body.circuit, body)
+
+    def _change_deployment(self, request: Request, work: Work, circuit: str, body: _Body) -> Response:
+        stage, (endpoint, deployment) = _stage(request), self._named(request)
+        expected = (endpoint_name(stage, circuit), deployment_name(circuit))
         if (endpoint, deployment) != expected:
             raise ApiError(
-                400, "BadRequest", f"{body.circuit} is deployed as {'/'.join(expected)}, not as {endpoint}/{deployment}"
+                400, "BadRequest", f"{circuit} is deployed as {'/'.join(expected)}, not as {endpoint}/{deployment}"
             )
-        return self._start(request, Work.DEPLOYMENT, stage, body.circuit, body, f"{endpoint}/{deployment}")
+        return self._start(request, work, stage, circuit, body, f"{endpoint}/{deployment}")
 
     def invoke(self, request: Request) -> Response:
         body, stage = _parsed(Invocation, request), _stage(request)

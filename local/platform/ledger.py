@@ -210,9 +210,13 @@ class Ledger:
         error: str = "",
         outputs: Mapping[str, str] | None = None,
         deployment: DeploymentRow | None = None,
+        removed: tuple[str, str] | None = None,
         events: Iterable[Mapping[str, Any]] = (),
     ) -> bool:
-        """End the work with everything that follows from it, at once; False when it had ended before."""
+        """End the work with everything that follows from it, at once; False when it had ended before.
+
+        removed: endpoint and name of the deployment that is no more.
+        """
         with self._transaction() as rows:
             ended = rows.execute(
                 f"UPDATE work SET state = ?, error = ?, outputs = ?, ended_at = ? "
@@ -227,6 +231,8 @@ class Ledger:
                          deployment.model_version, deployment.environment_version, json.dumps(dict(deployment.tags)),
                          deployment.scoring_seconds),
                     )  # fmt: skip
+                if removed:
+                    rows.execute("DELETE FROM deployment WHERE endpoint = ? AND name = ?", removed)
                 self._tell(rows, reference, events)
             return bool(ended)
 

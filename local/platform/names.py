@@ -21,6 +21,7 @@ class Work(StrEnum):
     PROMOTION = "promotion"
     ENVIRONMENT = "environment"
     DEPLOYMENT = "deployment"
+    REMOVAL = "removal"
     TRAINING = "training"
     SCORING = "scoring"
     ETL = "etl"

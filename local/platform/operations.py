@@ -1,4 +1,4 @@
-"""Long-running operations: promotion to the registry and deployment. Accepted at once, done and ended later."""
+"""Long-running operations: promotion, deployment and its removal. Accepted at once, done and ended later."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ class OperationRunner:
                 raise WorkFailed(f"the dev workspace has no environment {version}; register it first")
             self._ledger.promote_environment(version)
             self._ledger.finish(operation.reference, State.SUCCEEDED, outputs={"registry_version": version})
+        elif operation.work is Work.REMOVAL:
+            stage = Stage(operation.stage)
+            place = endpoint_name(stage, operation.circuit), deployment_name(operation.circuit)
+            self._ledger.finish(operation.reference, State.SUCCEEDED, removed=place)
         else:
             row = _deployment(operation)
             if not self._ledger.has_promoted_environment(row.environment_version):

@@ -8,14 +8,20 @@ from enum import StrEnum
 from shared.domain import messages as m
 from shared.domain.alerts.causes import Cause, warning
 from shared.domain.machine import Item, Kind, Table, Then
+from shared.domain.operation import Operation
 
 
 class Phase(StrEnum):
-    """Where a departure stands; `returned`: the configuration has the circuit again."""
+    """Where a departure stands; `returned`: the configuration has the circuit again.
+
+    From `retiring` on nothing serves; what lies in production is deleted. It is not, where that errored.
+    """
 
     FLAGGED = "flagged"
     RETURNED = "returned"
+    RETIRING = "retiring"
     RETIRED = "retired"
+    ERRORED = "errored"
 
 
 class Departure(Item):
@@ -23,17 +29,27 @@ class Departure(Item):
 
     circuit: str
     by: str = ""
+    operation: Operation | None = None
 
 
 _LEFT = warning(Cause.DEPARTED)
 
 TABLE: Table = {
     (None, m.CircuitDeparted): Then(Phase.FLAGGED, raises=_LEFT),
-    (None, m.RetireRequested): Then(Phase.RETIRED),
-    (Phase.FLAGGED, m.RetireRequested): Then(Phase.RETIRED),
+    (None, m.RetireRequested): Then(Phase.RETIRING, (m.RemoveDeployment,)),
+    (Phase.FLAGGED, m.RetireRequested): Then(Phase.RETIRING, (m.RemoveDeployment,)),
     (Phase.FLAGGED, m.CircuitReturned): Then(Phase.RETURNED),
     # People hear of a circuit that nobody retires, again and again.
     (Phase.FLAGGED, m.DeadlinePassed): Then(Phase.FLAGGED, raises=_LEFT),
+    (Phase.RETIRING, m.OperationStarted): Then(Phase.RETIRING, later=(m.LookAtOperation,)),
+    (Phase.RETIRING, m.StillRunning): Then(Phase.RETIRING, later=(m.LookAtOperation,)),
+    (Phase.RETIRING, m.DeploymentRemoved): Then(Phase.RETIRED),
+    (Phase.RETIRING, m.OperationFailed): Then(Phase.ERRORED, raises=_LEFT),
+    (Phase.RETIRING, m.CommandPoisoned): Then(Phase.ERRORED, raises=_LEFT),
+    (Phase.RETIRING, m.DeadlinePassed): Then(Phase.ERRORED, raises=_LEFT),
+    (Phase.ERRORED, m.RetireRequested): Then(Phase.RETIRING, (m.RemoveDeployment,)),
+    (Phase.ERRORED, m.CircuitReturned): Then(Phase.RETURNED),
+    (Phase.ERRORED, m.DeadlinePassed): Then(Phase.ERRORED, raises=_LEFT),
 }
 
 
@@ -48,6 +64,10 @@ DEPARTURE = Kind(
     item=Departure,
     table=TABLE,
     ends=frozenset({Phase.RETURNED, Phase.RETIRED}),
-    deadlines={Phase.FLAGGED: timedelta(days=7)},
+    deadlines={
+        Phase.FLAGGED: timedelta(days=7),
+        Phase.RETIRING: timedelta(hours=2),
+        Phase.ERRORED: timedelta(days=7),
+    },
     new_attempts=(m.DeadlinePassed,),
 )

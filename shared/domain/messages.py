@@ -566,6 +566,12 @@ class CircuitReturned(Event):
         return f"returned:{self.seen:%Y%m%dT%H%M%S}"
 
 
+class DeploymentRemoved(Outcome):
+    """The circuit's production deployment is no more."""
+
+    noticed_by: str = ""
+
+
 class CandidateDeparted(Consequence):
     """The configuration has the candidate's circuit no more."""
 
@@ -1253,6 +1259,10 @@ class DeployRepair(Command):
 
     pair: Pair
     previous: Pair | None
+
+
+class RemoveDeployment(Command):
+    """Delete the circuit's production deployment."""
 
 
 class ReadProduction(Command):

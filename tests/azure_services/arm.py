@@ -235,6 +235,7 @@ class ResourceManager(AzureMlService):
             Endpoint("GET", endpoint + "/deployments", self._deployments),
             Endpoint("GET", endpoint + "/deployments/{deployment}", self._deployment),
             Endpoint("PUT", endpoint + "/deployments/{deployment}", self._put_deployment),
+            Endpoint("DELETE", endpoint + "/deployments/{deployment}", self._delete_deployment),
             Endpoint("GET", workspace + "/jobs", self._jobs),
             Endpoint("GET", workspace + "/jobs/{job}", self._job),
             Endpoint("POST", workspace + "/jobs/{job}/cancel", self._cancel),
@@ -348,6 +349,31 @@ class ResourceManager(AzureMlService):
         self.state.deployments[key] = resource
         headers = self.started(call, operation, f"/subscriptions/{SUBSCRIPTION}")
         return Reply(201 if before is None else 200, resource, headers)
+
+    def _delete_deployment(self, call: Call) -> Reply:
+        key, endpoint = call.path.lower(), _found(self.state.endpoints, call.path.rsplit("/", 2)[0])
+        deployment = self.state.deployments.get(key)
+        if deployment is None:
+            return Reply(204)
+        default = (endpoint["properties"].get("defaults") or {}).get("deploymentName", "")
+        if default.lower() == _last(key):
+            raise Refused(400, "UserError", f"{_last(call.path)} is the default of {endpoint['name']}")
+
+        def finish() -> str:
+            del self.state.deployments[key]
+            return ""
+
+        def failing() -> str:
+            self.state.deployments[key] = deployment
+            return _fails()
+
+        subject = {"work": Work.REMOVAL, "stage": _stage(call.path), "circuit": _circuit(call.path)}
+        operation = self.state.begin(call, call.path, finish, **subject)
+        if operation.finish is _fails:
+            operation.finish = failing
+        deleting = {**deployment["properties"], "provisioningState": "Deleting"}
+        self.state.deployments[key] = {**deployment, "properties": deleting}
+        return Reply(202, headers=self.started(call, operation, f"/subscriptions/{SUBSCRIPTION}"))
 
     def _jobs(self, call: Call) -> Reply:
         workspace = call.path.removesuffix("/jobs").lower()

@@ -11,6 +11,7 @@ from shared import records
 from shared.domain import messages as m
 from shared.domain.alerts.alert import Alert
 from shared.domain.circuit.scorings import SKIPPED_DAYS
+from shared.domain.departure import Departure
 from shared.domain.discrepancy import Discrepancy
 from shared.domain.fleet import ROOT as FLEET
 from shared.domain.hold import Hold
@@ -128,6 +129,7 @@ def _the_circuit_says_who_owns_what(world: World, circuit: str) -> None:
     in_production = [r.id for r in releases if r.phase in (Phase.DEPLOYING_TO_PRODUCTION, Phase.OBSERVING)]
     in_production += [r.id for r in _discrepancies(world, circuit) if r.phase == "repairing"]
     in_production += [r.id for r in _rollbacks(world, circuit) if r.phase == RollbackPhase.ROLLING_BACK]
+    in_production += [i.id for i in world.items(circuit).values() if isinstance(i, Departure) and i.phase == "retiring"]
     updates = _updates(world, circuit)
     in_test += [update.id for update in updates if update.phase in IN_TEST]
     in_production += [update.id for update in updates if update.phase == UpdatePhase.DEPLOYING_TO_PRODUCTION]

@@ -10,8 +10,9 @@ from shared.domain import messages as m
 from shared.domain.machine import Verdict
 from shared.domain.release import Phase
 from shared.domain.rules import Rules
+from shared.domain.values import OperationState, Stage
 from tests.builders import CIRCUIT, ENGINEER, circuits
-from tests.simulated import TEST_INFERENCE, Fate
+from tests.simulated import REMOVAL, TEST_INFERENCE, Fate
 from tests.world import Fleet, World
 
 BOTH = circuits(2)
@@ -166,3 +167,42 @@ def test_a_queue_is_cancelled_as_a_whole(worlds: Callable[..., World]) -> None:
         world.run(minutes=1)
     leave(world)
     assert {release.phase for release in world.releases()} == {Phase.CANCELLED}
+
+
+def test_a_retired_circuits_deployment_is_deleted_and_leaves_its_place_to_others(world: World) -> None:
+    world.go_live()
+    leave(world)
+    retire(world)
+    assert world.items(CIRCUIT)[DEPARTURE].phase == "retiring" and world.circuit().production_owner == DEPARTURE
+    world.run(minutes=10)
+    assert world.items(CIRCUIT)[DEPARTURE].phase == "retired" and world.circuit().production_owner == ""
+    assert world.platform.deployed(Stage.PRODUCTION, CIRCUIT) is None
+
+
+def test_a_deletion_that_failed_is_told_and_ordered_again(world: World) -> None:
+    world.go_live()
+    leave(world)
+    world.fate(REMOVAL, Fate(state=OperationState.FAILED))
+    retire(world)
+    world.run(minutes=10)
+    assert world.items(CIRCUIT)[DEPARTURE].phase == "errored" and world.topic.notices(LEFT)[-1] == "raised"
+    assert world.platform.deployed(Stage.PRODUCTION, CIRCUIT) is not None
+    assert retire(world) is Verdict.APPLIED
+    world.run(minutes=10)
+    assert world.items(CIRCUIT)[DEPARTURE].phase == "retired" and world.topic.notices(LEFT)[-1] == "closed"
+    assert world.platform.deployed(Stage.PRODUCTION, CIRCUIT) is None
+
+
+def test_a_circuit_that_comes_back_while_it_is_being_deleted_is_deployed_after_that(world: World) -> None:
+    world.go_live()
+    leave(world)
+    world.fate(REMOVAL, Fate(minutes=60))
+    retire(world)
+    world.configure(BOTH)
+    world.bring_to_ready_for_production(2)
+    world.approve(SECOND)
+    world.run(minutes=10)
+    assert world.circuit().production_owner == DEPARTURE
+    world.run(minutes=120)
+    assert world.circuit().production_owner == SECOND
+    assert world.platform.deployed(Stage.PRODUCTION, CIRCUIT) is not None

@@ -1,7 +1,8 @@
 """The model platform port on AzureML, over REST: operations and jobs are started here and looked at later.
 
 References are what a look needs after a restart: `operation:{address}`, `promotion:{kind}:{name}:{version}:{address}`
-(the address is empty where the registry had the version before), and a scoring job's name alone, which is all that its
+(the address is empty where the registry had the version before), `removal:{stage}:{circuit}:{address}` (empty where
+nothing was there any more), and a scoring job's name alone, which is all that its
 events tell.
 """
 
@@ -190,6 +191,20 @@ class AzureModelPlatform:
         asked = {"deploy": circuit, "stage": stage.value, "pair": pair.model_dump()}
         return self._starts.once(command_id, asked, find, start)
 
+    def start_removal(self, command_id: str, stage: Stage, circuit: str) -> str:
+        path, reference = self._deployment_path(stage, circuit), f"removal:{stage}:{circuit}:"
+
+        def find() -> str | None:
+            found = self._get(path)
+            return reference if found is None or _is_being_deleted(found) else None
+
+        def start() -> str:
+            named = {"x-ms-client-request-id": request_id(command_id)}
+            answer = self._arm.send("DELETE", path, query={"api-version": API_VERSION}, headers=named, absent=True)
+            return reference + (_operation(answer, "") if answer else "")
+
+        return self._starts.once(command_id, {"remove": circuit, "stage": stage.value}, find, start)
+
     def deployed(self, stage: Stage, circuit: str) -> Deployment | None:
         """What the deployment's own ids say, whatever its tags say."""
         found = self._get(self._deployment_path(stage, circuit))
@@ -323,6 +338,8 @@ class AzureModelPlatform:
         kind, _, rest = reference.partition(":")
         if kind == "promotion":
             return self._look_at_promotion(reference, rest)
+        if kind == "removal":
+            return self._look_at_removal(reference, rest)
         if kind == "operation":
             return self._look_at_operation(reference, rest)
         return self._look_at_job(reference)
@@ -345,6 +362,21 @@ class AzureModelPlatform:
         if self._is_in_registry("models" if kind == "models" else "environments", name, version):
             return OperationStatus(reference=reference, state=OperationState.SUCCEEDED, outputs=outputs)
         return status if address else OperationStatus(reference=reference, state=OperationState.UNKNOWN)
+
+    def _look_at_removal(self, reference: str, rest: str) -> OperationStatus:
+        """What the endpoint has decides: an operation is forgotten, a deployment that is gone is not there."""
+        stage, circuit, address = rest.split(":", 2)
+        if address:
+            status = self._look_at_operation(reference, address)
+            if status.state is OperationState.RUNNING:
+                return status
+        found = self._get(self._deployment_path(Stage(stage), circuit))
+        if found is None:
+            return OperationStatus(reference=reference, state=OperationState.SUCCEEDED)
+        if _is_being_deleted(found):
+            return OperationStatus(reference=reference, state=OperationState.RUNNING)
+        error = (status.error if address else "") or f"{found['id']} is still there; delete it again"
+        return OperationStatus(reference=reference, state=OperationState.FAILED, error=error)
 
     def _look_at_operation(self, reference: str, address: str) -> OperationStatus:
         client = self._client_of(address)
@@ -433,6 +465,10 @@ class AzureModelPlatform:
             following = page.get("nextLink")
             found = self._arm.get(following) if following else None
             page = found.body if found else None
+
+
+def _is_being_deleted(deployment: Mapping[str, Any]) -> bool:
+    return bool(deployment["properties"].get("provisioningState") == "Deleting")
 
 
 def _operation(answer: Answer, otherwise: str) -> str:

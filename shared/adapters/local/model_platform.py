@@ -79,6 +79,10 @@ class LocalModelPlatform:
         }
         return f"operation:{self._client.start('PUT', _deployment_path(stage, circuit), command_id, body)}"
 
+    def start_removal(self, command_id: str, stage: Stage, circuit: str) -> str:
+        path = _deployment_path(stage, circuit)
+        return f"operation:{self._client.start('DELETE', path, command_id, {'circuit': circuit})}"
+
     def start_scoring(self, command_id: str, stage: Stage, circuit: str, request_uri: str) -> str:
         return self._client.start(
             "POST",

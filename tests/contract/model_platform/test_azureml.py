@@ -111,7 +111,30 @@ def _fill(platform: AzurePlatform) -> list[str]:
     return [key for key in deployments if workspace_id(Stage.PRODUCTION).lower() in key]
 
 
+def test_a_removal_makes_room_on_a_full_endpoint(serving: AzurePlatform) -> None:
+    _fill(serving)
+    serving.succeeded(serving.models.start_removal(new_command(), Stage.PRODUCTION, CIRCUIT))
+    serving.deploy(Stage.PRODUCTION, OTHER, PAIR)
+
+
+def test_what_somebody_made_the_endpoints_default_is_not_removed_and_the_reason_says_so(serving: AzurePlatform) -> None:
+    for endpoint in serving.state.endpoints.values():
+        endpoint["properties"]["defaults"] = {"deploymentName": "deployment-circuit-C001"}
+    with pytest.raises(Permanent, match="is the default of batch-endpoint-plant-P001-prd"):
+        serving.models.start_removal(new_command(), Stage.PRODUCTION, CIRCUIT)
+    assert serving.models.deployed(Stage.PRODUCTION, CIRCUIT)
+
+
 # ----------------------------------------------------------------------------------------------------------- crashes
+
+
+def test_a_removal_that_was_started_before_a_crash_is_found_and_not_started_again(serving: AzurePlatform) -> None:
+    command = new_command()
+    with pytest.raises(Crash):
+        _dying(serving).start_removal(command, Stage.PRODUCTION, CIRCUIT)
+    serving.azure.clock.advance(CLAIM)
+    serving.succeeded(serving.restarted().start_removal(command, Stage.PRODUCTION, CIRCUIT))
+    assert len(serving.azure.requests("arm", "DELETE")) == 1
 
 
 @pytest.mark.parametrize("names", [True, False], ids=["takes our job name", "names jobs itself"])

@@ -48,6 +48,8 @@ def story(platform: AzurePlatform) -> list[Logged]:
         models.deployed(stage, CIRCUIT)
     for kind in (FaultKind.ANSWER_LOST, FaultKind.THROTTLED):
         _interrupted(platform, kind)
+    platform.succeeded(models.start_removal(new_command(), Stage.TEST, CIRCUIT))
+    platform.deploy(Stage.TEST, CIRCUIT, PAIR)
     platform.state.takes_job_names = False
     platform.faults.switch_on(FaultKind.ANSWER_LOST, command_id="unnamed")
     platform.taken(lambda: models.start_scoring("unnamed", Stage.TEST, CIRCUIT, REQUEST))

@@ -237,6 +237,25 @@ def test_a_deployment_under_way_ends_by_itself_whoever_cancels_it(serving: Model
     assert deployment and deployment.pair == newer
 
 
+def test_a_removed_deployment_is_there_no_more_and_can_be_deployed_anew(serving: ModelsUnderTest, command: str) -> None:
+    serving.succeeded(serving.models.start_deployment(new_command(), Stage.TEST, DEPLOYED, PAIR, None))
+    reference = serving.models.start_removal(command, Stage.TEST, DEPLOYED)
+    assert serving.models.look(reference).state is OperationState.RUNNING
+    assert serving.models.start_removal(command, Stage.TEST, DEPLOYED) == reference
+    serving.succeeded(reference)
+    assert serving.models.deployed(Stage.TEST, DEPLOYED) is None
+    serving.succeeded(serving.models.start_removal(new_command(), Stage.TEST, DEPLOYED))
+    serving.succeeded(serving.models.start_deployment(new_command(), Stage.TEST, DEPLOYED, PAIR, None))
+
+
+def test_a_failed_removal_leaves_what_is_served(serving: ModelsUnderTest, command: str) -> None:
+    serving.succeeded(serving.models.start_deployment(new_command(), Stage.TEST, DEPLOYED, PAIR, None))
+    serving.faults.switch_on(FaultKind.OPERATION_FAILS, command_id=command)
+    assert serving.ended(serving.models.start_removal(command, Stage.TEST, DEPLOYED)).state is OperationState.FAILED
+    deployment = serving.models.deployed(Stage.TEST, DEPLOYED)
+    assert deployment and deployment.pair == PAIR
+
+
 # ------------------------------------------------------------------------------------------------------------ scoring
 
 
