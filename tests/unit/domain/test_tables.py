@@ -296,6 +296,8 @@ DECIDED = {
     "departure": """
         - | CircuitDeparted, RetireRequested
         flagged | CircuitReturned, DeadlinePassed, RetireRequested
+        retiring | CommandPoisoned, DeadlinePassed, DeploymentRemoved, OperationFailed, OperationStarted, StillRunning
+        errored | CircuitReturned, DeadlinePassed, RetireRequested
     """,
     "direct action": "- | PlatformUsedDirectly, ProductionChangedDirectly",
     "hold": """
