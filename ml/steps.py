@@ -25,7 +25,7 @@ LAGS = tuple(sorted({*OWN_LAGS, *OTHERS_LAGS}))
 OWN_ROWS = [*map(LAGS.index, OWN_LAGS), *range(len(LAGS), len(LAGS) + len(MEANS))]
 OTHERS_ROWS = [*map(LAGS.index, OTHERS_LAGS), *range(len(LAGS), len(LAGS) + len(MEANS))]
 RIDGE = 1e-4
-TAKEN_BACK = 0.5  # so strong, beside a step, one the other way undoes it
+TAKEN_BACK = 0.5  # so strong, beside a step, one the other way undoes it, if it is rarer than any of the past
 LENGTHS = 4  # of what follows a step: so often is it seen how far such comparisons lie apart anyway
 SHARES = (np.arange(100) + 0.5) / 100
 EVERY = 4  # hours, of which quantiles are taken: there are enough
@@ -53,21 +53,27 @@ def find_steps(
 ) -> dict[Basis, Steps]:
     """The steps in a stretch of hours after the reference, both deseasonalised; empty where the reference is too short.
 
-    adjoining: the stretch begins where the reference ends; where it does not, its first week only serves to look back
-    on. lasts: hours, a week at least, for which a step must have gone on at the end. every: hours between the stretches
-    of the reference that say what is normal. without: columns that the others are not forecast by.
+    adjoining: the stretch begins where the reference ends, whose end then shows where the columns came from; where it
+    does not, its first week only serves to look back on. lasts: hours, a week at least, for which a step must have
+    gone on at the end. every: hours between the stretches of the reference that say what is normal. without: columns
+    that the others are not forecast by.
     """
     past, present = bridged(reference), bridged(stretch)
     knots = _quantiles(past[:, ::EVERY], SHARES)
     past, present = _normal_scores(past, knots), _normal_scores(present, knots)
-    known = [~np.isnan(reference[:, BEHIND:]), ~np.isnan(stretch if adjoining else stretch[:, BEHIND:])]
+    there = [~np.isnan(reference), ~np.isnan(stretch)]
+    earlier = every if adjoining else 0
     if adjoining:
-        present = np.concatenate([past[:, -BEHIND:], present], axis=1)
-    if known[0].shape[1] < known[1].shape[1] or known[1].shape[1] < lasts:
+        present = np.concatenate([past[:, -BEHIND - earlier :], present], axis=1)
+        there[1] = np.concatenate([there[0][:, -BEHIND - earlier :], there[1]], axis=1)
+    known = [each[:, BEHIND:] for each in there]
+    hours = known[1].shape[1]
+    if known[0].shape[1] < hours or hours - earlier < lasts:
         return {}
     rows = [_regressors(past), _regressors(present)]
     weights = _weights(rows[0], len(reference), without)
-    return {basis: _strongest(*_innovations(weights[basis], rows, known), known, lasts, every) for basis in BASES}
+    begins = slice(earlier, hours - lasts + 1)
+    return {basis: _strongest(*_innovations(weights[basis], rows, known), known, begins, every) for basis in BASES}
 
 
 # ----------------------------------------------------------------------------------------------- forecasts hour by hour
@@ -115,8 +121,9 @@ def _innovations(weights: Array, rows: Sequence[Array], known: Sequence[Array]) 
 # ---------------------------------------------------------------------------------------------------------------- steps
 
 
-def _strongest(past: Array, present: Array, own: Array, known: Sequence[Array], lasts: int, every: int) -> Steps:
-    """Every hour is tried as the beginning of a step that goes on to the end, by the matched filter of what one leaves.
+def _strongest(past: Array, present: Array, own: Array, known: Sequence[Array], begins: slice, every: int) -> Steps:
+    """Every hour of `begins` is tried as the beginning of a step that goes on to the end, by the matched filter of what
+    one leaves beside a constant: where a column lay before, it may have wandered to since the reference.
 
     How far such comparisons lie from 0 anyway is seen in the past, for each number of hours that follow; of a stretch
     of the past, in the rest of it. A step that another one takes back is none.
@@ -124,40 +131,46 @@ def _strongest(past: Array, present: Array, own: Array, known: Sequence[Array], 
     hours, count = present.shape[1], past.shape[1]
     scored = [_as_rare_as_normal(past, values) for values in (past, present)]
     left = _left_by_a_step(own, hours)
-    level, energy = left[:, -1:], (left**2).cumsum(axis=1)
+    level, area = left[:, -1:], left.cumsum(axis=1)
+    energy = (left**2).cumsum(axis=1) - area**2 / hours
     sums, matched = _filtered(scored[0], own)
-    lengths = np.unique(np.linspace(BEHIND, hours, LENGTHS).astype(int))
-    squares = [
-        _running((level * sums[:, n:] - matched[:, : count + 1 - n]) ** 2 / energy[:, n - 1 : n]) for n in lengths
-    ]
+    mean = (sums[:, hours:] - sums[:, : count - hours + 1]) / hours
+    lengths = np.unique(np.linspace(BEHIND, hours - begins.start, LENGTHS).astype(int))
+    squares = []
+    for n in lengths:
+        match = level * sums[:, hours:] - matched[:, hours - n : count - n + 1] - area[:, n - 1 : n] * mean
+        squares.append(_running(match**2 / energy[:, n - 1 : n]))
     usual = _root_mean_square(scored[0], known[0])
-    follows = np.arange(hours, BEHIND - 1, -1)
+    follows = np.arange(hours - begins.start, BEHIND - 1, -1)
 
-    def standings(filtered: tuple[Array, Array], values: Array, known: Array, first: int, end: int) -> Array:
+    def standings(filtered: tuple[Array, Array], values: Array, known: Array, first: int) -> Array:
         sums, matched = filtered
-        apart = [_mean_without(one, first, end) for one in squares]
+        apart = [_mean_without(one, first + n - hours, first + n) for n, one in zip(lengths, squares, strict=True)]
         scale = np.array([np.interp(follows, lengths, of_column) for of_column in np.sqrt(apart).T])
         scale *= np.sqrt(energy[:, follows - 1]) * (_root_mean_square(values, known) / usual)[:, None]
+        mean = (sums[:, -1:] - sums[:, -hours - 1 : -hours]) / hours
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = (level * sums[:, -1:] - matched[:, : len(follows)]) / scale
-        enough = known.mean(axis=1, keepdims=True) >= MINIMUM_KNOWN_SHARE
+            match = level * sums[:, -1:] - matched[:, begins.start : hours - BEHIND + 1] - area[:, follows - 1] * mean
+            found = match / scale
+        enough = known[:, begins.start :].mean(axis=1, keepdims=True) >= MINIMUM_KNOWN_SHARE
         return np.where(enough, np.where(np.isfinite(found), found, 0.0), np.nan)
 
     normal = []
     for end in range(count, hours - 1, -every):
         first = end - hours
         filtered = sums[:, : end + 1], matched[:, first:]
-        of_past = standings(filtered, scored[0][:, first:end], known[0][:, first:end], first, end)
-        normal.append(_furthest(of_past[:, : hours - lasts + 1])[0])
-    of_present = standings(_filtered(scored[1], own), scored[1], known[1], count, count)
-    found, at = _furthest(of_present[:, : hours - lasts + 1])
-    traces = np.array([np.pad(row, (begin, 0))[:hours] for row, begin in zip(left, at, strict=True)])
-    of_trace = 1 / energy[np.arange(len(at)), hours - at - 1]
-    less = scored[1] - ((traces * scored[1]).sum(axis=1) * of_trace)[:, None] * traces
-    back = -standings(_filtered(less, own), scored[1], known[1], count, count) * np.sign(found)[:, None]
-    found = np.where(back.max(axis=1) >= TAKEN_BACK * np.abs(found), 0.0, found)
-    heights = (traces * present).sum(axis=1) * of_trace
-    return Steps(found, np.array(normal).T, hours - at, np.copysign(heights, found))
+        of_past = standings(filtered, scored[0][:, first:end], known[0][:, first:end], first)
+        normal.append(_furthest(of_past[:, : begins.stop - begins.start])[0])
+    of_present = standings(_filtered(scored[1], own), scored[1], known[1], count)
+    found, at = _furthest(of_present[:, : begins.stop - begins.start])
+    follow = hours - begins.start - at
+    traces = np.array([np.pad(row, (hours - n, 0))[:hours] for row, n in zip(left, follow, strict=True)])
+    beside = (traces - traces.mean(axis=1, keepdims=True)) / energy[np.arange(len(at)), follow - 1][:, None]
+    less = scored[1] - (beside * scored[1]).sum(axis=1, keepdims=True) * traces
+    back = -standings(_filtered(less, own), scored[1], known[1], count) * np.sign(found)[:, None]
+    undone = np.maximum(TAKEN_BACK * np.abs(found), np.nanmax(np.abs(normal), axis=0, initial=0.0))
+    found = np.where(back.max(axis=1) >= undone, 0.0, found)
+    return Steps(found, np.array(normal).T, follow, np.copysign((beside * present).sum(axis=1), found))
 
 
 def _furthest(standings: Array) -> tuple[Array, NDArray[np.intp]]:
@@ -169,7 +182,7 @@ def _furthest(standings: Array) -> tuple[Array, NDArray[np.intp]]:
 def _mean_without(running: Array, first: int, end: int) -> Array:
     """The mean of what running sums are of, less a part; of everything where little else is left."""
     count = running.shape[1] - 1
-    first, end = min(first, count), min(end, count)
+    first, end = min(max(first, 0), count), min(max(end, 0), count)
     rest = count - (end - first)
     if rest < count / 4:
         first, end, rest = 0, 0, count

@@ -99,11 +99,11 @@ READ_MONITORING = """
   its means wander: monthly means of such sensors wander by 0.3 to 0.9 standard deviations. What is found beyond the
   ceiling is found by the column's relation to the others or as a step, which its forecast from hour to hour did not
   see. The usual tests find nearly all, and alarm on nearly all where nothing changed. **The goal of 0.9 is not
-  reached** over all series. Columns that hang together with others of their circuit come near it; a sensor on its own
-  often hides a shift of one: what the matched filter sees of it is then hardly above what scanning hundreds of hours
-  of a thousand columns brings by chance. The default rate is where false alarms stay below one a quarter; higher
-  rates buy little (see the curve). What comes little by little is found by the month's mean only, which is the row
-  "little by little".
+  reached** over all series. What a step leaves in the errors of a forecast is hardly above what scanning hundreds of
+  hours of a thousand columns brings by chance, once it is granted that a column may have wandered since the
+  reference. Without that grant about twice as much is found where the window follows the reference at once, and
+  unchanged circuits alarm where it lies further away. Higher rates find more (see the curve). What comes little by
+  little is found by the month's mean only, which is the row "little by little".
 - **Losses**: a model for each column of the two sources with several columns, a month's verdict against the errors of
   the month after it. A loss is an error beyond what the backtest may come to by chance, and a quarter above it. Many of
   these real months alarm, because they really differ from the reference, and losses are hardly more frequent after an

@@ -79,6 +79,7 @@ class SurrogateFleet:
                 start=START,
                 window_start=START + timedelta(days=REFERENCE_DAYS + offset_days),
                 reference=values[:, begin:end],
+                before=values[:, max(window.start - days * DAY, end) : window.start],
                 window=values[:, window],
                 levels=DriftLevels(),
             )

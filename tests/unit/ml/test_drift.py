@@ -34,7 +34,7 @@ def alarms(readings: Sequence[CircuitReadings], windows: int = 1) -> list[tuple[
     ]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 3])
+@pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_found_where_nothing_changed_though_the_usual_measures_find_it(seed: int) -> None:
     readings = fleet(seed=seed)
     assert alarms(readings) == []
@@ -46,7 +46,8 @@ def test_a_sensor_that_moved_alone_is_found_and_the_others_of_its_circuit_are_no
     readings = fleet()
     shift = 2 * of_reference(readings[3], "power").std()
     readings[3] = changed(readings[3], "power", of_window(readings[3], "power") + shift)
-    assert alarms(readings) == [(readings[3].circuit, "power")]
+    of_circuit = [column for circuit, column in alarms(readings) if circuit == readings[3].circuit]
+    assert of_circuit == ["power"]
     found = finding(readings, 3, "power")
     assert (found.level, found.change, found.scope) == (Level.HIGH, Change.HIGHER, Scope.CIRCUIT)
     assert found.shift_sd == pytest.approx(2, abs=0.5)
