@@ -3,6 +3,7 @@
 #
 #   FLEET_URL    where the app is (default: http://127.0.0.1:7071)
 #   FLEET_TOKEN  your access token; without it, Azure CLI is asked for one
+#   FLEET_USER   who you are, where the embedded mode signs people in
 #   TOKEN_AUDIENCE  whom that is for, where it is not the api:// address that the app names
 
 # shellcheck disable=SC2034 # for the scripts that source this
@@ -55,12 +56,24 @@ sign_in() {
         command -v "$tool" >/dev/null || wrong "this needs $tool"
     done
     fleet_token=${FLEET_TOKEN:-}
-    if [[ -z $fleet_token ]] && command -v az >/dev/null; then
+    if [[ -z $fleet_token && -n ${FLEET_USER:-} ]]; then
+        fleet_token=$(embedded_token)
+    elif [[ -z $fleet_token ]] && command -v az >/dev/null; then
         local audience
         audience=$(token_audience)
         fleet_token=$(az account get-access-token --resource "$audience" --query accessToken --output tsv)
     fi
-    [[ -n $fleet_token ]] || wrong "set FLEET_TOKEN, or install Azure CLI and sign in with az login"
+    [[ -n $fleet_token ]] || wrong "set FLEET_TOKEN (FLEET_USER on this machine), or install Azure CLI and sign in with az login"
+}
+
+embedded_token() { # -> a token of FLEET_USER's, whom the embedded issuer of this machine believes
+    local issuer
+    issuer=$(curl --silent --fail --max-time 60 "$FLEET_URL/api/sign-in" | jq --raw-output .token) \
+        || wrong "$FLEET_URL does not answer; set FLEET_URL to where the app is"
+    [[ $issuer =~ ^http://(127\.0\.0\.1|localhost)[:/] ]] \
+        || wrong "FLEET_USER is for the embedded mode, and $FLEET_URL is not; set FLEET_TOKEN, or use az login"
+    curl --silent --fail --max-time 60 --data-urlencode "username=$FLEET_USER" "$issuer" | jq --raw-output .access_token \
+        || wrong "$FLEET_USER is nobody whom $FLEET_URL knows"
 }
 
 # As scripts/fleet_api.py has it: what an app names is believed only where it can be no service of Azure's.

@@ -346,6 +346,12 @@ def test_the_rollback_script_says_what_is_possible_and_what_is_not(api: Api) -> 
     shown = script(api, "rollback_model.sh", UNTOUCHED, "--dry-run")
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["possible"] == [] and json.loads(shown.stdout)["serving"] is None
+    assert (
+        script(api, "rollback_model.sh", UNTOUCHED, "--dry-run", FLEET_TOKEN="", FLEET_USER=ENGINEER).stdout
+        == shown.stdout
+    )
+    nobody = script(api, "rollback_model.sh", UNTOUCHED, "--dry-run", FLEET_TOKEN="", FLEET_USER="nobody@plant.example")
+    assert nobody.returncode == 2 and "is nobody whom" in nobody.stderr
     refused = script(api, "rollback_model.sh", UNTOUCHED, "--reason", "the forecasts drift off")
     assert refused.returncode == 1 and "nothing can be undone" in refused.stderr
     for wrong in (["P001"], [UNTOUCHED], [UNTOUCHED, "--version", "x"], [UNTOUCHED, "--no-such"]):
