@@ -117,7 +117,7 @@ def test_what_a_branch_changed_is_trained_and_published_and_one_circuit_that_can
 
     # Run again, it trains nothing twice (what could not be trained is tried again, on readings that go on arriving);
     # with the mistake mended, what the new commit changed.
-    assert "P001_C001 trained: model version 1" in place.build(code=1)
+    assert "P001_C001 already trained: model version 1" in place.build(code=1)
     again = place.artifact(commit)
     assert not again["circuits"].pop("P001_C003")["trained"] and published["circuits"].pop("P001_C003") == not_trained
     assert again == published
