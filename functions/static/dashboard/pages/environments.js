@@ -59,7 +59,7 @@ function Environment({ version }) {
         <${Facts} facts=${[["Since", html`<${When} at=${one.since} />`], ["Deadline", !ended && one.deadline && html`<${When} at=${one.deadline} />`], ["Why", one.reason], ["Canaries", one.canaries.join(", ")], ["Waves have reached", one.cursor], ["Summary of the change", one.tags.change_summary], ["Waves ended", waves || ""], ["Failures accepted", one.forgiven || ""]]} />
         ${one.troubled.length > 0 && html`<${Notice} tone="bad"><b>In trouble:</b> ${one.troubled.map((circuit, n) => html`${n > 0 && ", "}<${CircuitLink} circuit=${circuit} />`)}<//>`}
       </div><//>
-      <${Section} id="updates" title="Circuit by circuit">${Object.keys(one.updates).length === 0 ? html`<p class="soft">No circuit has heard of it yet.</p>` : html`<${Table} label="Circuit by circuit" head=${["Circuit", "Stands", "Serves", "Before", "Why"]}>
+      <${Section} id="updates" title="Circuit by circuit">${Object.keys(one.updates).length === 0 ? html`<p class="soft">No circuit has heard of it yet.</p>` : html`<${Table} label="Circuit by circuit" head=${["Circuit", "Stands", "With it", "Before", "Why"]}>
         ${worstFirst(one.updates).slice(0, SHOWN).map(([circuit, update]) => html`<tr key=${circuit}><td><${CircuitLink} circuit=${circuit} /></td><td><${Phase} phase=${update.phase} />${!update.waved && html` <small class="soft">its turn has not come</small>`}</td><td><${Pair} pair=${update.pair} /></td><td><${Pair} pair=${update.previous} /></td><td>${update.reason}</td></tr>`)}
       <//>${Object.keys(one.updates).length > SHOWN && html`<p class="soft">${Object.keys(one.updates).length - SHOWN} more circuits.</p>`}`}<//>
       ${!ended && html`<${Preview} view=${preview} />`}
