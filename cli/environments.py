@@ -105,72 +105,31 @@ def _touches(at: At, version: str) -> dict[str, Any]:
     return {"touched": len(found["touched"]), "left": len(found["left"])}
 
 
-@environments.command()
-@click.argument("version", type=VERSION)
-@because()
-@changes
-@click.pass_obj
-def halt(at: At, version: str, reason: str, change: Change) -> None:
-    """Begin no further wave; what is under way ends."""
-    _order(at, version, "halt", reason, change)
+ORDERS = {
+    "halt": "Begin no further wave; what is under way ends.",
+    "resume": "Go on where the waves halted; the failures so far are accepted.",
+    "rollback": "Put every circuit that it updated back on the environment it had before.",
+    "retry": "Try an errored release anew, from the step that broke.",
+    "reopen": "Go on with a rejected release from where it ended.",
+    "ask-again": "Ask about an expired release once more.",
+}
 
 
-@environments.command()
-@click.argument("version", type=VERSION)
-@because()
-@changes
-@click.pass_obj
-def resume(at: At, version: str, reason: str, change: Change) -> None:
-    """Go on where the waves halted; the failures so far are accepted."""
-    _order(at, version, "resume", reason, change)
+def _order(order: str, says: str) -> None:
+    @environments.command(order, help=says)
+    @click.argument("version", type=VERSION)
+    @because()
+    @changes
+    @click.pass_obj
+    def ordered(at: At, version: str, reason: str, change: Change) -> None:
+        def stands() -> dict[str, Any]:
+            found = at.api.get(f"environments/{version}")
+            return {"phase": found["phase"], "circuits": _counts(found["counts"])}
+
+        told(at, make(at, change, f"environments/{version}/{order}", {"reason": reason}, stands))
 
 
-@environments.command()
-@click.argument("version", type=VERSION)
-@because()
-@changes
-@click.pass_obj
-def rollback(at: At, version: str, reason: str, change: Change) -> None:
-    """Put every circuit back on the environment that its update records."""
-    _order(at, version, "rollback", reason, change)
-
-
-@environments.command()
-@click.argument("version", type=VERSION)
-@because()
-@changes
-@click.pass_obj
-def retry(at: At, version: str, reason: str, change: Change) -> None:
-    """Try an errored release anew, from the step that broke."""
-    _order(at, version, "retry", reason, change)
-
-
-@environments.command()
-@click.argument("version", type=VERSION)
-@because()
-@changes
-@click.pass_obj
-def reopen(at: At, version: str, reason: str, change: Change) -> None:
-    """Go on with a rejected release from where it ended."""
-    _order(at, version, "reopen", reason, change)
-
-
-@environments.command("ask-again")
-@click.argument("version", type=VERSION)
-@because()
-@changes
-@click.pass_obj
-def ask_again(at: At, version: str, reason: str, change: Change) -> None:
-    """Ask about an expired release once more."""
-    _order(at, version, "ask-again", reason, change)
-
-
-def _order(at: At, version: str, order: str, reason: str, change: Change) -> None:
-    def stands() -> dict[str, Any]:
-        found = at.api.get(f"environments/{version}")
-        return {"phase": found["phase"], "circuits": _counts(found["counts"])}
-
-    told(at, make(at, change, f"environments/{version}/{order}", {"reason": reason}, stands))
-
+for _name, _says in ORDERS.items():
+    _order(_name, _says)
 
 COMMANDS = (environments,)

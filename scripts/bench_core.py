@@ -19,12 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from local.azurite import Azurite
 from tests.bench import idle_sweep, per_release, start, throughput
 from tests.bench.fleet import BenchFleet
-from tests.bench.machine import keep, machine
-from tests.bench.rows import BenchRow, measured, ours_at_most, show, write
+from tests.bench.machine import machine, record
+from tests.bench.rows import BenchRow, measured, ours_at_most
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / ".local" / "bench" / "core.json"
-KEPT = ROOT / "docs" / "benchmarks" / "core.json"
 DEMO = ROOT / ".local" / "demo" / "summary.json"
 
 
@@ -35,11 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.disable(logging.WARNING)
     described = machine() | storage()
     rows = measure()
-    show(rows)
-    write(rows, RESULT)
-    print(f"Written to {RESULT.relative_to(ROOT)}")
-    if given.keep:
-        keep(rows, described, KEPT)
+    record(rows, described, "core.json", given.keep)
     return 0
 
 

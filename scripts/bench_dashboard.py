@@ -39,15 +39,13 @@ from shared.ledger import Ledger
 from shared.overview import Overview, Show
 from shared.ports import Row, Write
 from shared.queries import Listing, Queries
-from tests.bench.machine import keep, machine
-from tests.bench.rows import BenchRow, measured, ours_at_most, show, write
+from tests.bench.machine import machine, record
+from tests.bench.rows import BenchRow, measured, ours_at_most
 from tests.builders import CIRCUIT, ENGINEER, circuits
 from tests.simulated import TEST_INFERENCE, UNUSABLE
 from tests.world import World
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / ".local" / "bench" / "dashboard.json"
-KEPT = ROOT / "docs" / "benchmarks" / "dashboard.json"
 FEW, MANY = 200, 10_000
 SHARDS = 4
 REPEATS = 5
@@ -247,11 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     with Azurite() as emulator:
         many = measured_with(emulator, MANY)
     rows = rows_of(few, many)
-    show(rows)
-    write(rows, RESULT)
-    print(f"Written to {RESULT.relative_to(ROOT)}")
-    if given.keep:
-        keep(rows, described, KEPT)
+    record(rows, described, "dashboard.json", given.keep)
     return 0
 
 

@@ -15,12 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from local.azurite import Azurite
 from tests.bench import environment_release, rollback, storm
-from tests.bench.machine import keep, machine
-from tests.bench.rows import show, write
+from tests.bench.machine import machine, record
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / ".local" / "bench" / "fleet.json"
-KEPT = ROOT / "docs" / "benchmarks" / "fleet.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,11 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows += storm.measure()
     with Azurite() as storage:
         rows += rollback.measure(storage.connection_string)
-    show(rows)
-    write(rows, RESULT)
-    print(f"Written to {RESULT.relative_to(ROOT)}")
-    if given.keep:
-        keep(rows, described, KEPT)
+    record(rows, described, "fleet.json", given.keep)
     return 0
 
 

@@ -17,7 +17,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     day = given.day or datetime.now(UTC).date()
     try:
         api = FleetApi()
-        refused = _ask(api, day, given.circuit, given.comment)
-        found = _complete(api, day, given.circuit, time.monotonic() + 60 * given.wait)
+        asked, refused = _ask(api, day, given.circuit, given.comment)
+        found = _complete(api, day, asked, time.monotonic() + 60 * given.wait)
+        if not given.circuit:
+            found = _of_fleet(api, day) | found
     except ApiProblem as problem:
         print(problem, file=sys.stderr)
         return 1
@@ -50,23 +52,23 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if refused or (given.wait and found["not_done"]) else 0
 
 
-def _ask(api: FleetApi, day: date, circuits: Sequence[str], comment: str) -> dict[str, str]:
-    """Ask for the scorings; returns why a named circuit was refused."""
+def _ask(api: FleetApi, day: date, circuits: Sequence[str], comment: str) -> tuple[Sequence[str], dict[str, str]]:
+    """Ask for the scorings; returns the circuits that are scored, and why a named one was refused."""
     if not circuits:
-        api.post("ledger/fill", day=day, comment=comment)
+        return list(api.post("ledger/fill", day=day, comment=comment)["circuits"]), {}
     refused = {}
     for circuit in circuits:
         try:
             api.post(f"circuits/{circuit}/scorings", day=day, comment=comment)
         except ApiProblem as problem:
             refused[circuit] = str(problem)
-    return refused
+    return circuits, refused
 
 
-def _complete(api: FleetApi, day: date, circuits: Sequence[str], until: float) -> Mapping[str, Any]:
-    """How complete the day is, once every forecast is published or the time is over."""
+def _complete(api: FleetApi, day: date, circuits: Sequence[str], until: float) -> dict[str, Any]:
+    """How the circuits stand, once every forecast is published or the time is over."""
     while True:
-        found = _of_circuits(api, day, circuits) if circuits else _of_fleet(api, day)
+        found = _of_circuits(api, day, circuits)
         if not found["not_done"] or time.monotonic() >= until:
             return found
         time.sleep(LOOK_SECONDS)

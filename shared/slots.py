@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -55,12 +56,9 @@ class Slots:
         """As `acquire`, for who most likely has a slot: one row is read, whatever the number of holders."""
         now, row = self._clock.now(), self._store.read(records.SLOTS, _key(kind, holder))
         if row is not None and _until(row) > now:
-            try:
-                held = Row(row.key, _lease(holder, now + lease), row.etag)
+            held = Row(row.key, _lease(holder, now + lease), row.etag)
+            with suppress(Conflict):  # given back, or ran out, this moment: it is acquired anew
                 self._store.commit(records.SLOTS, [Write("replace", held)])
-            except Conflict:
-                pass  # it was given back, or ran out, this moment
-            else:
                 return True
         return self.acquire(kind, holder, limit, lease)
 

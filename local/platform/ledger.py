@@ -62,10 +62,6 @@ class State(StrEnum):
     FAILED = "Failed"
     CANCELED = "Canceled"
 
-    @property
-    def is_final(self) -> bool:
-        return self in _FINAL
-
 
 _FINAL = frozenset({State.SUCCEEDED, State.COMPLETED, State.FAILED, State.CANCELED})
 _FINAL_SQL = ", ".join(f"'{state}'" for state in sorted(_FINAL))

@@ -171,10 +171,6 @@ class AnswerUsedUp(ApprovalDecided):
 class GateApproved(ApprovalDecided):
     """The last approval the gate asked for."""
 
-    @property
-    def decided_by(self) -> str:
-        return self.person.username
-
 
 class RegistryApproved(GateApproved):
     """The registry gate is open."""

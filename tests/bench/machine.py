@@ -11,7 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.bench.rows import BenchRow
+from tests.bench.rows import BenchRow, show, write
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def machine() -> dict[str, str]:
@@ -30,6 +32,16 @@ def keep(rows: Sequence[BenchRow], described: Mapping[str, str], path: Path) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": described, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
     print(f"Kept in docs/benchmarks/{path.name}: run make docs")
+
+
+def record(rows: Sequence[BenchRow], described: Mapping[str, str], name: str, kept: bool) -> None:
+    """Print the rows and write them to .local/bench; `kept`: also to where the documents take them from."""
+    result = ROOT / ".local" / "bench" / name
+    show(rows)
+    write(rows, result)
+    print(f"Written to {result.relative_to(ROOT)}")
+    if kept:
+        keep(rows, described, ROOT / "docs" / "benchmarks" / name)
 
 
 def _processor() -> str:

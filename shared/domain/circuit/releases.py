@@ -21,9 +21,6 @@ from shared.domain.values import Gate, Pair, version_numbers
 _KEPT_TAGS = ("cutoff_date", "mae", "rmse", "r2", "naive_mae", "skill", *LIMIT_TAGS)
 
 
-_BEGIN_TO_WAIT = (m.ProductionApprovedWhileHeld, m.ProductionHeld, m.ProductionWithheld, m.RestartedAtReady)
-
-
 class Releases(Part[Release]):
     kind = RELEASE
     hears = (m.ModelRegistered, m.ApprovalDecided, m.GateOverridden, m.CancelRequested, m.RestartRequested)

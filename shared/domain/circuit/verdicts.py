@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar, cast
@@ -23,9 +24,9 @@ StandingT = TypeVar("StandingT", Degradation, Drift)
 class Verdicts(Part[CheckT]):
     """One run's verdicts of a kind; each is at its end when it is given."""
 
+    @abstractmethod
     def tail(self, check: CheckT) -> str:
         """The field of the circuit in which the newest such verdicts are remembered."""
-        raise NotImplementedError
 
     def settle(self, item: CheckT, event: m.Event) -> None:
         judged = Judged(
@@ -52,9 +53,9 @@ class Standings(Part[StandingT]):
     count: ClassVar[str]
     replaced: ClassVar[type[mm.StandingChanged]]
 
+    @abstractmethod
     def identity(self, number: int) -> str:
         """The id of the circuit's n-th such item."""
-        raise NotImplementedError
 
     def standing(self) -> StandingT | None:
         """The one that is open."""
@@ -76,9 +77,9 @@ class Standings(Part[StandingT]):
         )
         return {"root": self.root.id, "check": check.id, "reason": check.finding.reason, "evidence": evidence}
 
+    @abstractmethod
     def limits(self, check: Check) -> Mapping[str, float]:
         """What the numbers of a verdict may be at most."""
-        raise NotImplementedError
 
     def promised(self, check: Check) -> Mapping[str, float]:
         """What the model's backtest promised of them."""
