@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import partial
 from math import atan, exp, pi, sqrt
 
 import numpy as np
@@ -38,7 +36,6 @@ MINIMUM_REFERENCE_SPANS = 5  # a shorter reference has no windows to compare wit
 MINIMUM_REFERENCE_DAYS = 28  # four weeks of each hour of the week
 MINIMUM_POOL = 40  # windows of the fleet in which nothing changed; fewer say nothing about rare ones
 CONSTANT = 1e-9
-THREADS = 2  # circuits are independent, and most of the work is numpy's, which lets others run
 NOMINAL = 0.05  # what counts as the same change elsewhere; it takes less than an alarm of one's own
 COMMON_SHARE, COMMON_MINIMUM = 0.5, 3
 ALONE = (Basis.LEVEL, Basis.SPREAD, Basis.STEP)  # what does not take the circuit's other columns
@@ -136,8 +133,7 @@ def judge_drift(
     nulls: what it is held against, if that is not to be pooled from the readings themselves.
     windows 1: the whole window decides. windows 2: both its halves must have changed the same way; that is a warning.
     """
-    with ThreadPoolExecutor(THREADS) as pool:
-        candidates = list(pool.map(partial(_candidate, windows=windows), readings))
+    candidates = [_candidate(one, windows) for one in readings]
     nulls = nulls or _pooled(candidates, windows)
     judged = [candidate for candidate in candidates if candidate.readings.judged]
     weighed = [_weigh(candidate, nulls, windows) for candidate in judged]
